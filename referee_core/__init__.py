@@ -1,0 +1,1 @@
+"""The methods of the pack in plain PyTorch. Nothing here imports ComfyUI."""

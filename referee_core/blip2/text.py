@@ -1,0 +1,77 @@
+"""From a prompt to BLIP-2's token ids: blip_caption's cleaning, then BERT's WordPiece."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+PAD, UNK, CLS, SEP, MASK, DEC = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]"
+SPECIAL = (PAD, UNK, CLS, SEP, MASK, DEC)
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Token ids of one text.
+
+    match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; cut: the words beyond the limit ("" when all fit).
+    """
+
+    match_ids: torch.Tensor
+    caption_ids: torch.Tensor
+    mask: torch.Tensor
+    text: str
+    cut: str
+
+
+def strip_weights(prompt: str) -> str:
+    """Remove ComfyUI's emphasis: "(red:1.3) (circle)" -> "red circle"; escaped parentheses stay as plain ones."""
+    text = re.sub(r"(?<!\\)[()]", "", re.sub(r":\s*-?\d*\.?\d+\s*(?=(?<!\\)\))", "", prompt))
+    return text.replace(r"\(", "(").replace(r"\)", ")")
+
+
+def clean(text: str) -> str:
+    """LAVIS's blip_caption processor: lower case, some punctuation to spaces, at most 50 words."""
+    text = re.sub(r"([.!\"()*#:;~])", " ", text.lower())
+    text = re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
+    return " ".join(text.split(" ")[:50])
+
+
+class Tokenizer:
+    """WordPiece over a list of tokens whose index is the id."""
+
+    def __init__(self, vocabulary: list[str], max_tokens: int):
+        from tokenizers import Tokenizer as Engine
+        from tokenizers.models import WordPiece
+        from tokenizers.normalizers import BertNormalizer
+        from tokenizers.pre_tokenizers import BertPreTokenizer
+
+        missing = [t for t in SPECIAL if t not in vocabulary]
+        if missing:
+            raise ValueError(f"the referee's vocabulary lacks {', '.join(missing)}: the file is damaged or not BERT's")
+        self.vocabulary = vocabulary
+        self.max_tokens = max_tokens
+        self.ids = {token: i for i, token in enumerate(vocabulary)}
+        self.engine = Engine(WordPiece(self.ids, unk_token=UNK))
+        self.engine.normalizer = BertNormalizer(lowercase=True)
+        self.engine.pre_tokenizer = BertPreTokenizer()
+
+    def words(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and character spans of the word pieces, without special tokens."""
+        encoding = self.engine.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    def encode(self, prompt: str) -> EncodedText:
+        """Clean and tokenise one prompt.
+
+        Raises ValueError when nothing is left to judge.
+        """
+        text = clean(strip_weights(prompt))
+        ids, spans = self.words(text)
+        if not ids:
+            raise ValueError("The text for the referee is empty: write what the picture should show.")
+        room = self.max_tokens - 2
+        cut = text[spans[room][0] :] if len(ids) > room else ""
+        ids = ids[:room] + [self.ids[SEP]]
+        match_ids = torch.tensor([[self.ids[CLS], *ids]])
+        caption_ids = torch.tensor([[self.ids[DEC], *ids]])
+        return EncodedText(match_ids, caption_ids, torch.ones_like(match_ids, dtype=torch.bool), text, cut)

@@ -1,0 +1,155 @@
+"""The demo's referee: BLIP-2 stage 1 at 2.5 million parameters, trained to tell "a red circle and a blue square" from
+"a blue circle and a red square".
+
+Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
+three false ones (colours swapped, a wrong colour, a wrong shape), and two dense helpers that are thrown away
+afterwards: colour and shape of each patch read from the vision tower, and for each shape word of a caption in the
+matching pass whether its object is there.
+"""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from referee_core.augment import PAPER
+from referee_core.blip2.model import Blip2, caption_loss, match_mask
+from referee_core.blip2.text import Tokenizer
+from referee_core.demo.models import REFEREE, VOCABULARY
+from referee_core.demo.storage import save
+from referee_core.demo.world import OBJECTS, SHAPES, Scene, caption, false_scene
+from referee_core.referee import normalise
+
+from . import common
+
+IMAGES = 32
+KINDS = ("swap", "colour", "shape")
+TOKENIZER = Tokenizer(VOCABULARY, REFEREE.max_text_tokens)
+SHAPE_IDS = torch.tensor([VOCABULARY.index(s) for s in SHAPES])
+AUGMENTATION = replace(PAPER, rotation=20, perspective=0.2, colour=0.04, erasing=0.06, noise=0.15)
+AUGMENTED_FROM = 0.4  # of the training
+
+
+def tokenise(scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Match ids, caption ids [N, L] and mask of the scenes' captions."""
+    encoded = [TOKENIZER.encode(caption(s)) for s in scenes]
+    length = max(e.mask.shape[1] for e in encoded)
+
+    def pad(rows):
+        return torch.cat([F.pad(r, (0, length - r.shape[1])) for r in rows]).to(common.device())
+
+    return pad(e.match_ids for e in encoded), pad(e.caption_ids for e in encoded), pad(e.mask for e in encoded)
+
+
+class Student(nn.Module):
+    """The referee with its training-only heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.blip2 = Blip2(REFEREE)
+        self.patch_head = nn.Linear(REFEREE.vision_dim, 1 + len(OBJECTS))
+        self.word_head = nn.Linear(REFEREE.dim, 2)
+        for name, p in self.named_parameters():
+            if p.ndim > 1 or name.endswith(("query_tokens", "cls_token")):
+                nn.init.trunc_normal_(p, std=0.02 if p.ndim < 4 else 0.05)
+
+
+def patch_labels(owners: torch.Tensor) -> torch.Tensor:
+    """Owner of each patch's centre: [B, S, S] -> [B, patches]."""
+    p = REFEREE.patch_size
+    return owners[:, p // 2 :: p, p // 2 :: p].flatten(1)
+
+
+def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Scene]) -> torch.Tensor:
+    """For each shape word: 1 if the object it belongs to is in the picture, else 0; -1 at every other token."""
+    labels = torch.full(ids.shape, -1)
+    for row, (scene, truth) in enumerate(zip(named, truths, strict=True)):
+        places = torch.isin(ids[row].cpu(), SHAPE_IDS).nonzero().flatten()
+        for place, thing in zip(places, scene, strict=True):
+            labels[row, place] = int(thing in truth)
+    return labels.to(ids.device)
+
+
+def loss_function(student: Student, steps: int):
+    net = student.blip2
+    queries = REFEREE.queries
+
+    def loss_at(step: int, rng: random.Random):
+        scenes, pictures, owners = common.batch(rng, IMAGES)
+        generator = torch.Generator().manual_seed(step)
+        if step > AUGMENTED_FROM * steps and step % 4:
+            pictures = AUGMENTATION(pictures, generator)
+            patch_weight = 0.0  # the owners would have to be moved along
+        else:
+            patch_weight = 1.0
+            pictures = pictures + 0.1 * torch.rand(IMAGES, 1, 1, 1) * torch.randn_like(pictures)
+
+        tokens = net.vision(normalise(pictures))
+        patch = F.cross_entropy(student.patch_head(tokens[:, 1:]).transpose(1, 2), patch_labels(owners))
+        image = net.qformer.image_keys_values(net.vision_norm(tokens))
+
+        named = [tuple(rng.sample(s, len(s))) for s in scenes]
+        for kind in KINDS:
+            named += [tuple(rng.sample(f, len(f))) for f in (false_scene(rng, s, kind) for s in scenes)]
+        truths = scenes * (1 + len(KINDS))
+        match_ids, caption_ids, mask = tokenise(named)
+
+        caption_logits = net.caption_logits(image, caption_ids[:IMAGES], mask[:IMAGES])
+        cg = caption_loss(caption_logits, caption_ids[:IMAGES], mask[:IMAGES]).mean()
+
+        repeats = 1 + len(KINDS)
+        repeated = [tuple(t.repeat(repeats, 1, 1, 1) for t in kv) for kv in image]
+        hidden = net.qformer(match_ids, match_mask(mask, queries), repeated)
+        logits = net.itm_head(hidden[:, :queries]).mean(1)
+        target = torch.zeros(len(match_ids), dtype=torch.long, device=logits.device)
+        target[:IMAGES] = 1
+        weight = torch.tensor([1.0, 3.0], device=logits.device)
+        itm = F.cross_entropy(logits, target, weight=weight)
+        words = student.word_head(hidden[:, queries:])
+        word = F.cross_entropy(words.transpose(1, 2), word_labels(match_ids, named, truths), ignore_index=-1)
+
+        loss = cg + itm + word + patch_weight * patch
+        swap = logits[IMAGES : 2 * IMAGES].softmax(-1)[:, 0]
+        correct = (logits.argmax(-1) == target).float()
+        return loss, {
+            "cg": cg, "itm": itm, "word": word, "patch": patch,
+            "true": correct[:IMAGES].mean(), "swap": (swap > 0.5).float().mean(), "other": correct[2 * IMAGES :].mean(),
+        }  # fmt: skip
+
+    return loss_at
+
+
+@torch.no_grad()
+def measure(net: Blip2, count: int = 600) -> dict:
+    """Accuracies on held-out pictures and captions: ITM's own decision, and which caption has the lower loss."""
+    rng = random.Random("referee-test")
+    sums = {"itm_accuracy_swap": 0.0, "itm_accuracy_colour": 0.0, "itm_accuracy_shape": 0.0, "caption_prefers_truth": 0.0}
+    done = 0
+    while done < count:
+        scenes, pictures, _ = common.batch(rng, 50, held_out=True)
+        chosen = [i for i, s in enumerate(scenes) if len(s) == 2 and s[0][0] != s[1][0] and s[0][1] != s[1][1]]
+        scenes, image = [scenes[i] for i in chosen], net.encode_image(normalise(pictures[chosen]))
+        ids, caption_ids, mask = tokenise(scenes)
+        accept = net.itm_logits(image, ids, mask).argmax(-1) == 1
+        true_cg = caption_loss(net.caption_logits(image, caption_ids, mask), caption_ids, mask)
+        for kind in KINDS:
+            ids, caption_ids, mask = tokenise([false_scene(rng, s, kind) for s in scenes])
+            reject = net.itm_logits(image, ids, mask).argmax(-1) == 0
+            sums[f"itm_accuracy_{kind}"] += (accept.float() + reject.float()).sum().item() / 2
+            if kind == "swap":
+                false_cg = caption_loss(net.caption_logits(image, caption_ids, mask), caption_ids, mask)
+                sums["caption_prefers_truth"] += (true_cg < false_cg).sum().item()
+        done += len(scenes)
+    return {k: v / done for k, v in sums.items()}
+
+
+def train(state_dir: Path, steps: int) -> None:
+    torch.manual_seed(0)
+    student = Student().to(common.device())
+    common.run("referee", student, steps, loss_function(student, steps), peak=1.2e-3, state_dir=state_dir, bf16=False)
+    student.eval()
+    common.write_figures("referee", measure(student.blip2))
+    save("referee", student.blip2.state_dict())
