@@ -29,6 +29,7 @@ class Augmentation:
         noise: largest standard deviation of Gaussian noise; each view draws its own between 0 and this.
         extra_noise: standard deviation of noise added to every view.
         shared_erasing: one erased box for all views of a step.
+        pooled_resize: shrink the image to the referee's size by the mean of average and maximum pooling.
         flip: horizontal mirror with probability 0.5. Off in the paper: it turns "left" into "right".
         crop: largest share of the side cut away by a resized crop. Off in the paper: it can cut off what the
             caption names.
@@ -44,6 +45,7 @@ class Augmentation:
     noise: float = 0.1
     extra_noise: float = 0.0
     shared_erasing: bool = False
+    pooled_resize: bool = False
     flip: bool = False
     crop: float = 0.0
 
@@ -104,6 +106,6 @@ class Augmentation:
 
 
 PAPER = Augmentation()
-REFERENCE_CODE = replace(PAPER, count=10, extra_noise=0.2, shared_erasing=True)
+REFERENCE_CODE = replace(PAPER, count=10, extra_noise=0.2, shared_erasing=True, pooled_resize=True)
 NONE = Augmentation(count=1, rotation=0, translation=0, perspective=0, colour=0, erasing=0, noise=0)
 PRESETS = {"paper": PAPER, "reference code": REFERENCE_CODE, "none": NONE}

@@ -71,7 +71,7 @@ def measure(vae, count: int = 400) -> dict:
 def train(state_dir: Path, steps: int) -> None:
     torch.manual_seed(0)
     vae = build_vae().to(common.device())
-    common.run("vae", vae, steps, loss_function(vae), peak=2e-3, state_dir=state_dir, bf16=True)
+    common.run("vae", vae, steps, loss_function(vae), peak=1.5e-3, state_dir=state_dir, bf16=True)
     vae.eval()
     normalise_latents(vae, random.Random("vae-scale"))
     common.write_figures("vae", measure(vae))

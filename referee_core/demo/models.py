@@ -5,7 +5,7 @@ builds its own classes from the same configurations.
 """
 
 from ..blip2.config import Blip2Config
-from ..blip2.text import SPECIAL
+from ..blip2.text import SPECIAL, Tokenizer
 from .world import COLOURS, SHAPES, SIZE
 
 VOCABULARY = [*SPECIAL, "a", "an", "and", *COLOURS, *SHAPES]
@@ -28,11 +28,15 @@ REFEREE = Blip2Config(
     max_positions=MAX_TEXT_TOKENS,
     max_text_tokens=MAX_TEXT_TOKENS,
 )
+NORM_GROUPS = 8
+"""Groups of every GroupNorm in the two diffusers networks. At these widths SD's 32 would leave one channel a group, which
+erases the mean of each channel and with it the colours."""
+
 VAE = dict(
     block_out_channels=(32, 32, 64, 64),
     layers_per_block=1,
     latent_channels=4,
-    norm_num_groups=32,
+    norm_num_groups=NORM_GROUPS,
     sample_size=SIZE,
     scaling_factor=0.18215,
     down_block_types=("DownEncoderBlock2D",) * 4,
@@ -44,7 +48,7 @@ UNET = dict(
     layers_per_block=1,
     cross_attention_dim=128,
     attention_head_dim=4,  # the number of heads, as in SD 1.5's own configuration
-    norm_num_groups=32,
+    norm_num_groups=NORM_GROUPS,
     down_block_types=("CrossAttnDownBlock2D",) * 2,
     up_block_types=("CrossAttnUpBlock2D",) * 2,
 )
@@ -79,3 +83,19 @@ def build_text_encoder():
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER))
+
+
+def prompt_ids(captions: list[str]):
+    """Token ids of prompts for the diffusion model's text encoder: [CLS] words [SEP] and [SEP] to the full length.
+
+    Returns: long tensor [B, MAX_TEXT_TOKENS].
+    """
+    import torch
+
+    start, end = VOCABULARY.index("[CLS]"), VOCABULARY.index("[SEP]")
+    tokenizer = Tokenizer(VOCABULARY, MAX_TEXT_TOKENS)
+    rows = []
+    for text in captions:
+        words = tokenizer.words(text)[0][: MAX_TEXT_TOKENS - 2]
+        rows.append([start, *words] + [end] * (MAX_TEXT_TOKENS - 1 - len(words)))
+    return torch.tensor(rows)

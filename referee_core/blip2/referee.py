@@ -1,0 +1,39 @@
+"""BLIP-2 behind the Referee interface."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ..referee import normalise
+from .model import Blip2, caption_loss, itm_loss
+from .text import EncodedText, Tokenizer
+
+
+class Blip2Referee:
+    """Judges images by image-text matching (L_itm) and by captioning (L_cg).
+
+    The network is put to evaluation mode and its parameters are frozen; gradients reach the images.
+    """
+
+    terms = ("itm", "caption")
+
+    def __init__(self, network: Blip2, vocabulary: list[str]):
+        self.network = network.eval().requires_grad_(False)
+        self.image_size = network.config.image_size
+        self.tokenizer = Tokenizer(vocabulary, network.config.max_text_tokens)
+
+    def encode(self, text: str) -> EncodedText:
+        return self.tokenizer.encode(text)
+
+    def losses(self, images: torch.Tensor, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
+        net, n, device = self.network, len(images), images.device
+        mask, match_ids, caption_ids = (
+            t.to(device).expand(n, -1) for t in (text.mask, text.match_ids, text.caption_ids)
+        )
+        image = net.encode_image(normalise(images))
+        losses = {}
+        if "itm" in terms:
+            losses["itm"] = itm_loss(net.itm_logits(image, match_ids, mask))
+        if "caption" in terms:
+            losses["caption"] = caption_loss(net.caption_logits(image, caption_ids, mask), caption_ids, mask)
+        return losses

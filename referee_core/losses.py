@@ -1,0 +1,146 @@
+"""What is minimised: referees bound to their texts and weights, in expectation over augmented views."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .augment import Augmentation
+from .referee import Referee
+
+
+@dataclass(frozen=True)
+class Part:
+    """One referee, one encoded text, and the weight of each of the referee's losses."""
+
+    referee: Referee
+    text: Any
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RefereeLoss:
+    """A weighted sum of referees' losses: L_y(x) = sum of weight x loss over all parts."""
+
+    parts: tuple[Part, ...]
+
+    def names(self) -> list[str]:
+        return [name for i in range(len(self.parts)) for name in self.term_names(i)]
+
+    def term_names(self, index: int) -> list[str]:
+        """Names of a part's active terms; numbered when there are several parts."""
+        prefix = f"{index + 1}." if len(self.parts) > 1 else ""
+        return [prefix + term for term, weight in self.parts[index].weights.items() if weight]
+
+
+def bind(referee: Referee, text: str, **weights: float) -> RefereeLoss:
+    """The loss of one referee against one text, e.g. ``bind(blip2, "a red cat", itm=1.0, caption=1.0)``.
+
+    Raises ValueError for an empty text, an unknown term, or when all weights are zero.
+    """
+    unknown = set(weights) - set(referee.terms)
+    if unknown:
+        raise ValueError(f"this referee has no loss {', '.join(sorted(unknown))}; it offers {', '.join(referee.terms)}")
+    if not any(weights.values()):
+        raise ValueError("Every weight of this referee loss is 0: give at least one of them a value, or remove the loss.")
+    return RefereeLoss((Part(referee, referee.encode(text), dict(weights)),))
+
+
+def combine(losses: Sequence[RefereeLoss], weights: Sequence[float]) -> RefereeLoss:
+    """The weighted sum of losses; a loss of weight 0 is left out."""
+    parts = []
+    for loss, weight in zip(losses, weights, strict=True):
+        if weight:
+            parts += [replace(p, weights={k: weight * w for k, w in p.weights.items()}) for p in loss.parts]
+    if not parts:
+        raise ValueError("Every combined referee loss has weight 0: give at least one of them a value.")
+    return RefereeLoss(tuple(parts))
+
+
+def clamp_straight_through(x: torch.Tensor) -> torch.Tensor:
+    """x clamped to [0, 1] whose gradient is that of x: pixels out of range can still come back."""
+    return x + (x.clamp(0, 1) - x).detach()
+
+
+def resize(images: torch.Tensor, size: int, pooled: bool) -> torch.Tensor:
+    """Images as the referee sees them, [N, 3, size, size]; aspect ratio is not kept, as in BLIP-2's own processor.
+
+    pooled: mean of average and maximum pooling, as in the authors' code; otherwise antialiased bicubic.
+    """
+    if pooled:
+        return (F.adaptive_avg_pool2d(images, size) + F.adaptive_max_pool2d(images, size)) / 2
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def judge_views(part: Part, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One part's weighted sum [N] and its unweighted active terms [terms, N]."""
+    active = {name: weight for name, weight in part.weights.items() if weight}
+    losses = part.referee.losses(views, part.text, tuple(active))
+    total = sum(weight * losses[name] for name, weight in active.items())
+    return total, torch.stack([losses[name] for name in active])
+
+
+def expected_loss(
+    loss: RefereeLoss,
+    images: torch.Tensor,
+    augmentation: Augmentation,
+    generators: Sequence[torch.Generator],
+    micro_batch: int = 0,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """L~_y(x) and its backward pass: adds d(sum over images of L~)/d(images) to ``images.grad``.
+
+    Views go through the referee ``micro_batch`` at a time (0: all at once); their gradients are summed at the image, so
+    the result does not depend on it beyond rounding.
+
+    Args:
+        images: [B, 3, H, W], a leaf that requires grad; values outside [0, 1] are clamped straight through.
+        generators: one CPU generator an image.
+    Returns: (L~ [B], each unweighted term's mean over views [B] by name), detached.
+    """
+    total, terms = images.new_zeros(len(images)), {}
+    for index, part in enumerate(loss.parts):
+        seen = resize(clamp_straight_through(images), part.referee.image_size, augmentation.pooled_resize)
+        views = torch.cat(
+            [augmentation(x.expand(augmentation.count, -1, -1, -1), g) for x, g in zip(seen, generators, strict=True)]
+        )
+        leaf = views.detach().requires_grad_()
+        chosen = _hardest(part, leaf, augmentation, micro_batch)
+        rows = leaf[chosen] if chosen is not None else leaf
+        kept = len(rows) // len(images)
+        sums, values = [], []
+        for chunk in rows.split(micro_batch or len(rows)):
+            weighted, parts = judge_views(part, chunk)
+            weighted.sum().div(kept).backward(retain_graph=chosen is not None)
+            sums.append(weighted.detach())
+            values.append(parts.detach())
+        views.backward(leaf.grad)
+        total += torch.cat(sums).view(len(images), kept).mean(1)
+        means = torch.cat(values, dim=1).view(-1, len(images), kept).mean(2)
+        terms.update(zip(loss.term_names(index), means, strict=True))
+    return total, terms
+
+
+def _hardest(part: Part, views: torch.Tensor, augmentation: Augmentation, micro_batch: int) -> torch.Tensor | None:
+    """Indices of the ``keep`` views of each image with the highest loss, or None when all are kept."""
+    count, keep = augmentation.count, augmentation.keep
+    if not 0 < keep < count:
+        return None
+    with torch.no_grad():
+        scores = torch.cat([judge_views(part, v)[0] for v in views.split(micro_batch or len(views))])
+    hardest = scores.view(-1, count).topk(keep, dim=1).indices
+    return (hardest + count * torch.arange(len(hardest), device=hardest.device)[:, None]).flatten()
+
+
+@torch.no_grad()
+def plain_loss(loss: RefereeLoss, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """L_y(x) of images [B, 3, H, W] in [0, 1] without augmentation: (total [B], terms by name [B])."""
+    total, terms = images.new_zeros(len(images)), {}
+    for index, part in enumerate(loss.parts):
+        weighted, parts = judge_views(part, resize(images.clamp(0, 1), part.referee.image_size, pooled=False))
+        total += weighted
+        terms.update(zip(loss.term_names(index), parts, strict=True))
+    return total, terms

@@ -1,0 +1,202 @@
+"""Referee Can Play: An Alternative Approach to Conditional Generation via Model Inversion (ICML 2024, arXiv 2402.16305).
+
+Algorithm 1 as a generator. The latent z of a frozen autoencoder moves down the gradient of a referee's loss, held near
+natural images by score distillation, and jumps back to its own average now and then. Symbols are the paper's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from .augment import NONE, Augmentation
+from .averaging import EMARestart
+from .losses import RefereeLoss, expected_loss
+from .schedules import Schedule
+from .sds import SDS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The loop's numbers; the defaults are the paper's.
+
+    Attributes:
+        steps: I, iterations.
+        tail: the last iterations in which the referee rests and only score distillation acts (with both at work).
+        w1: norm of the referee's gradient relative to that of score distillation.
+        lr: learning rate of Adam and, unless ``sds_lr`` is given, of the plain descent on score distillation.
+        sds_lr: constant learning rate of the plain descent (authors' code), or None.
+        noise: sigma_z, standard deviation of the noise added to z in each step.
+        tail_noise: the same in the tail, or None for ``noise``.
+        gradient_noise: standard deviation of noise added to the referee's gradient before Adam (authors' code).
+        betas, weight_decay: Adam's.
+        micro_batch: views that go through the referee at a time; 0: all.
+    """
+
+    steps: int = 160
+    tail: int = 10
+    w1: float = 2.0
+    lr: Schedule = Schedule(1.0, 0.5)
+    sds_lr: float | None = None
+    noise: float = 0.2
+    tail_noise: float | None = None
+    gradient_noise: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    micro_batch: int = 0
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.tail < 0 or self.noise < 0 or self.w1 < 0:
+            raise ValueError("tail, noise and w1 must not be negative")
+
+
+PAPER = Settings()
+REFERENCE_CODE = replace(
+    PAPER, lr=Schedule(1.0, 0.5, warmup=10), sds_lr=1.0, gradient_noise=0.2, tail_noise=0.01, weight_decay=5e-4
+)
+PRESETS = {"paper": PAPER, "reference code": REFERENCE_CODE}
+
+
+@dataclass
+class Step:
+    """One iteration's record. Values per image are [B], on the CPU.
+
+    Attributes:
+        index: counted from 0. loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
+        referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values; restart: whether z jumped to
+        its average. z: the latent after the step. x: the decoded image before the step [B, 3, H, W], not clamped, or
+        None when the step needed none. referee_gradient, sds_gradient: the gradients on z, or None.
+        best_z: for each image the latent with the lowest L~ so far; best_loss: that value.
+    """
+
+    index: int
+    steps: int
+    z: torch.Tensor
+    lr: float
+    sds_weight: float = 0.0
+    restart: bool = False
+    loss: torch.Tensor | None = None
+    terms: dict[str, torch.Tensor] = field(default_factory=dict)
+    referee_norm: torch.Tensor | None = None
+    sds_norm: torch.Tensor | None = None
+    x: torch.Tensor | None = None
+    referee_gradient: torch.Tensor | None = None
+    sds_gradient: torch.Tensor | None = None
+    best_z: torch.Tensor | None = None
+    best_loss: torch.Tensor | None = None
+
+
+STREAMS = ("sds", "augmentation", "noise", "gradient noise")
+
+
+def generators(seed: int, batch: int) -> dict[str, list[torch.Generator]]:
+    """One CPU generator for each purpose and image: leaving a part out changes nothing in the others' randomness."""
+    return {
+        name: [torch.Generator().manual_seed((seed + 0x9E3779B97F4A7C15 * (1 + len(STREAMS) * i + k)) % 2**63) for i in range(batch)]
+        for k, name in enumerate(STREAMS)
+    }
+
+
+def norm(g: torch.Tensor) -> torch.Tensor:
+    """Euclidean norm of each image's gradient, [B, ...] -> [B, 1, 1, 1]."""
+    return g.flatten(1).norm(dim=1).view(-1, *[1] * (g.ndim - 1))
+
+
+def randn_like(z: torch.Tensor, streams: Sequence[torch.Generator]) -> torch.Tensor:
+    return torch.stack([torch.randn(z.shape[1:], generator=g) for g in streams]).to(z)
+
+
+def referee_can_play(
+    z: torch.Tensor,
+    decode: Callable[[torch.Tensor], torch.Tensor],
+    loss: RefereeLoss | None = None,
+    prior: SDS | None = None,
+    augmentation: Augmentation = NONE,
+    averaging: EMARestart | None = None,
+    settings: Settings = PAPER,
+    seed: int = 0,
+    mask: torch.Tensor | None = None,
+) -> Iterator[Step]:
+    """Run Algorithm 1, one Step an iteration; the result is DEC(z) of the last one.
+
+    A loss without a prior is inversion alone (the referee's gradient is not tied to any norm); a prior without a loss is
+    score distillation alone.
+
+    Args:
+        z: the start [B, C, h, w] in the diffusion model's latent scale; N(0, I) in the paper.
+        decode: differentiable, z -> image [B, 3, H, W], nominally in [0, 1].
+        mask: [B or 1, 1, h, w] in [0, 1]; where it is 0 the latent stays what it was, bit for bit.
+    Raises:
+        ValueError: neither a loss nor a prior is given. RuntimeError: a gradient vanished or is not finite.
+    """
+    s = settings
+    if loss is None and prior is None:
+        raise ValueError("Nothing to optimise: connect a referee loss, an SDS prior, or both.")
+    start, z = z, z.detach().clone().requires_grad_()
+    streams = generators(seed, len(z))
+    adam = torch.optim.Adam([z], lr=1.0, betas=s.betas, weight_decay=s.weight_decay)
+    average = z.detach().clone()
+    best_z, best_loss = z.detach().clone(), torch.full((len(z),), float("inf"))
+    tail = s.tail if loss is not None and prior is not None else 0
+    for i in range(s.steps):
+        in_tail = i >= s.steps - tail
+        lr = s.lr.at(i, s.steps)
+        record = Step(i, s.steps, z=z, lr=lr)
+
+        g_sds = None
+        if prior is not None:
+            record.sds_weight = prior.weight.at(i, s.steps)
+            g_sds = prior.gradient(z.detach(), record.sds_weight, streams["sds"])
+            record.sds_gradient, record.sds_norm = g_sds, _checked(norm(g_sds), "score distillation", i)
+
+        if loss is not None and s.w1 and not in_tail:
+            x = decode(z)
+            record.x = leaf = x.detach().requires_grad_()
+            record.loss, record.terms = expected_loss(loss, leaf, augmentation, streams["augmentation"], s.micro_batch)
+            (g,) = torch.autograd.grad(x, z, leaf.grad)
+            g = g if mask is None else g * mask
+            record.referee_norm = _checked(norm(g), "the referee", i)
+            improved = record.loss.cpu() < best_loss
+            best_loss = torch.where(improved, record.loss.cpu(), best_loss)
+            best_z[improved.to(z.device)] = z.detach()[improved.to(z.device)]
+            g_ref = s.w1 * g * (norm(g_sds) / norm(g) if g_sds is not None else 1.0)
+            record.referee_gradient = g_ref
+            if s.gradient_noise:
+                g_ref = g_ref + s.gradient_noise * randn_like(z, streams["gradient noise"])
+            adam.param_groups[0]["lr"] = lr
+            z.grad = g_ref
+            adam.step()
+
+        with torch.no_grad():
+            if g_sds is not None:
+                z -= (lr if s.sds_lr is None else s.sds_lr) * g_sds
+            noise = s.tail_noise if in_tail and s.tail_noise is not None else s.noise
+            if noise:
+                z += noise * randn_like(z, streams["noise"])
+            if mask is not None:
+                z.copy_(z * mask + start * (1 - mask))
+            if averaging is not None:
+                average = averaging.update(average, z)
+                if not in_tail and averaging.restarts_at(i + 1):
+                    z.copy_(average)
+                    record.restart = True
+        record.z, record.best_z, record.best_loss = z.detach().clone(), best_z.clone(), best_loss
+        yield record
+
+
+def _checked(norms: torch.Tensor, term: str, step: int) -> torch.Tensor:
+    """Gradient norms [B] on the CPU, or an error that names the term."""
+    norms = norms.detach().flatten().cpu()
+    if not torch.isfinite(norms).all():
+        raise RuntimeError(
+            f"The gradient of {term} is not finite in step {step + 1}. Lower the learning rate or the weights, or run the "
+            "VAE and the referee in fp32 or bf16 instead of fp16."
+        )
+    if step == 0 and (norms == 0).any():
+        raise RuntimeError(
+            f"The gradient of {term} is zero in the first step. An attention kernel without a backward pass does that: start "
+            "ComfyUI with --use-pytorch-cross-attention; or the mask is empty, or the image already is what is asked."
+        )
+    return norms

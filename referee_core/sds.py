@@ -1,0 +1,58 @@
+"""Score distillation (DreamFusion, arXiv 2209.14988) as the prior of Referee Can Play (arXiv 2402.16305)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from .schedules import Schedule
+
+REFERENCE_AREA = 64 * 64
+"""Latent elements per channel at 512x512. The published normalisation divides by the latent's area; using the area of
+the published resolution at every resolution keeps the pull on each element the same."""
+
+
+class Denoiser(Protocol):
+    """A frozen diffusion model with its conditioning and classifier-free guidance."""
+
+    def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Signal and noise scale (alpha, sigma), each [B], of x_t = alpha z + sigma eps at timesteps t in [0, 999]."""
+        ...
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """The guided prediction of z from x_t, [B, C, h, w]."""
+        ...
+
+
+@dataclass(frozen=True)
+class SDS:
+    """grad_z L_SDS = w2 w(t) (eps_hat - eps) / 64^2.
+
+    With eps_hat = (x_t - alpha z_hat) / sigma the difference of noises is (alpha / sigma) (z - z_hat), so any model that
+    predicts z serves, whatever it was trained to predict.
+
+    Attributes:
+        denoiser: the guided model.
+        weight: w2 over the run.
+        t_min, t_max: timesteps are drawn uniformly from [t_min, t_max], of 1000.
+        weighting: w(t), constant.
+    """
+
+    denoiser: Denoiser
+    weight: Schedule = Schedule(800.0, 400.0)
+    t_min: int = 50
+    t_max: int = 949
+    weighting: float = 2.0
+
+    def __post_init__(self):
+        if not 0 <= self.t_min <= self.t_max <= 999:
+            raise ValueError(f"SDS timesteps need 0 <= t_min <= t_max <= 999, got {self.t_min} and {self.t_max}")
+
+    def gradient(self, z: torch.Tensor, weight: float, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """g_sds for latents z [B, C, h, w]; image i draws its timestep and noise from generators[i] (on the CPU)."""
+        t = torch.stack([torch.randint(self.t_min, self.t_max + 1, (), generator=g) for g in generators])
+        eps = torch.stack([torch.randn(z.shape[1:], generator=g) for g in generators]).to(z)
+        alpha, sigma = (v.to(z).view(-1, *[1] * (z.ndim - 1)) for v in self.denoiser.noise_levels(t))
+        denoised = self.denoiser(alpha * z + sigma * eps, sigma.flatten())
+        return weight * self.weighting / REFERENCE_AREA * (alpha / sigma) * (z - denoised)
