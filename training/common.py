@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from referee_core.demo.storage import FOLDER
 from referee_core.demo.world import Scene, random_scene, render
 
-WEIGHTS = Path(__file__).parent.parent / "referee_core" / "demo" / "weights"
 
 
 def device() -> torch.device:
@@ -95,7 +95,8 @@ def run(name: str, module: torch.nn.Module, steps: int, loss_at, *, peak: float,
 
 def write_figures(name: str, figures: dict) -> None:
     """Write a stage's measured figures beside the weights."""
-    path = WEIGHTS / "figures.json"
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / "figures.json"
     everything = json.loads(path.read_text()) if path.exists() else {}
     everything[name] = {k: round(v, 4) for k, v in figures.items()}
     path.write_text(json.dumps(everything, indent=2, sort_keys=True) + "\n")

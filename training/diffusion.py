@@ -118,4 +118,5 @@ def train(state_dir: Path, steps: int) -> None:
     painter.eval()
     common.write_figures("diffusion", measure(painter, vae))
     save("unet", painter.unet.state_dict())
-    save("text_encoder", painter.text_encoder.state_dict())
+    state = painter.text_encoder.state_dict()  # the published layout has the prefix in every version of transformers
+    save("text_encoder", {f"text_model.{k.removeprefix('text_model.')}": v for k, v in state.items()})

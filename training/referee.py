@@ -2,9 +2,10 @@
 "a blue circle and a red square".
 
 Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
-three false ones (colours swapped, a wrong colour, a wrong shape), and two dense helpers that are thrown away
-afterwards: colour and shape of each patch read from the vision tower, and for each shape word of a caption in the
-matching pass whether its object is there.
+three false ones (colours swapped, a wrong colour, a wrong shape), and three dense helpers that are thrown away
+afterwards: which object covers each patch, read from the vision tower; which shapes have the query's own colour, read
+from the queries (there are as many as colours: it breaks the plateau on which colours and shapes are seen but not bound);
+and for each shape word in the matching pass, whether its object is there.
 """
 
 import random
@@ -16,11 +17,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from referee_core.augment import PAPER
-from referee_core.blip2.model import Blip2, caption_loss, match_mask
+from referee_core.blip2.model import Blip2, caption_loss, caption_mask, match_mask
 from referee_core.blip2.text import Tokenizer
+from referee_core.blip2.weights import save
 from referee_core.demo.models import REFEREE, VOCABULARY
-from referee_core.demo.storage import save
-from referee_core.demo.world import OBJECTS, SHAPES, Scene, caption, false_scene
+from referee_core.demo.storage import FOLDER
+from referee_core.demo.world import COLOURS, OBJECTS, SHAPES, Scene, caption, false_scene
 from referee_core.referee import normalise
 
 from . import common
@@ -51,16 +53,28 @@ class Student(nn.Module):
         super().__init__()
         self.blip2 = Blip2(REFEREE)
         self.patch_head = nn.Linear(REFEREE.vision_dim, 1 + len(OBJECTS))
+        self.query_head = nn.Linear(REFEREE.dim, len(SHAPES))
         self.word_head = nn.Linear(REFEREE.dim, 2)
         for name, p in self.named_parameters():
-            if p.ndim > 1 or name.endswith(("query_tokens", "cls_token")):
-                nn.init.trunc_normal_(p, std=0.02 if p.ndim < 4 else 0.05)
+            if "embed" in name and "patch" not in name or name.endswith("_token") or name.endswith("_tokens"):
+                nn.init.normal_(p, std=0.1)
+            elif p.ndim > 1:
+                nn.init.trunc_normal_(p, std=p[0].numel() ** -0.5)
 
 
 def patch_labels(owners: torch.Tensor) -> torch.Tensor:
     """Owner of each patch's centre: [B, S, S] -> [B, patches]."""
     p = REFEREE.patch_size
     return owners[:, p // 2 :: p, p // 2 :: p].flatten(1)
+
+
+def query_labels(scenes: list[Scene]) -> torch.Tensor:
+    """Which shapes each colour has: [B, colours, shapes] of 0 and 1."""
+    labels = torch.zeros(len(scenes), len(COLOURS), len(SHAPES))
+    for row, scene in enumerate(scenes):
+        for colour, shape in scene:
+            labels[row, list(COLOURS).index(colour), SHAPES.index(shape)] = 1
+    return labels.to(common.device())
 
 
 def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Scene]) -> torch.Tensor:
@@ -97,8 +111,11 @@ def loss_function(student: Student, steps: int):
         truths = scenes * (1 + len(KINDS))
         match_ids, caption_ids, mask = tokenise(named)
 
-        caption_logits = net.caption_logits(image, caption_ids[:IMAGES], mask[:IMAGES])
-        cg = caption_loss(caption_logits, caption_ids[:IMAGES], mask[:IMAGES]).mean()
+        true_ids, true_mask = caption_ids[:IMAGES], mask[:IMAGES]
+        hidden = net.qformer(true_ids, caption_mask(true_mask, queries), image)
+        caption_logits = net.caption_head(hidden[:, queries:], net.qformer.word_embeddings)
+        cg = caption_loss(caption_logits, true_ids, true_mask).mean()
+        query = F.binary_cross_entropy_with_logits(student.query_head(hidden[:, :queries]), query_labels(scenes))
 
         repeats = 1 + len(KINDS)
         repeated = [tuple(t.repeat(repeats, 1, 1, 1) for t in kv) for kv in image]
@@ -111,11 +128,11 @@ def loss_function(student: Student, steps: int):
         words = student.word_head(hidden[:, queries:])
         word = F.cross_entropy(words.transpose(1, 2), word_labels(match_ids, named, truths), ignore_index=-1)
 
-        loss = cg + itm + word + patch_weight * patch
+        loss = cg + itm + word + 5 * query + patch_weight * patch
         swap = logits[IMAGES : 2 * IMAGES].softmax(-1)[:, 0]
         correct = (logits.argmax(-1) == target).float()
         return loss, {
-            "cg": cg, "itm": itm, "word": word, "patch": patch,
+            "cg": cg, "query": query, "itm": itm, "word": word, "patch": patch,
             "true": correct[:IMAGES].mean(), "swap": (swap > 0.5).float().mean(), "other": correct[2 * IMAGES :].mean(),
         }  # fmt: skip
 
@@ -152,4 +169,4 @@ def train(state_dir: Path, steps: int) -> None:
     common.run("referee", student, steps, loss_function(student, steps), peak=1.2e-3, state_dir=state_dir, bf16=False)
     student.eval()
     common.write_figures("referee", measure(student.blip2))
-    save("referee", student.blip2.state_dict())
+    save(FOLDER / "referee.safetensors", student.blip2, VOCABULARY, torch.float16)

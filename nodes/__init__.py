@@ -1,0 +1,41 @@
+"""The nodes, and the folder their model files live in."""
+
+import os
+
+import folder_paths
+from comfy_api.latest import ComfyExtension, io
+
+from .loaders import RefereeDemoModels, RefereeLoader
+from .losses import RefereeCombineLosses, RefereeLoss, RefereeScore
+from .optimize import RefereeOptimizer, RefereeSampler
+from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
+from .regularizers import RefereeAugmentation, RefereeEMARestart, RefereeSDSGuidance
+
+
+def register_model_folder() -> None:
+    """Add models/referee without losing the folders that extra_model_paths.yaml may already have given."""
+    folder_paths.add_model_folder_path("referee", os.path.join(folder_paths.models_dir, "referee"))
+    paths, extensions = folder_paths.folder_names_and_paths["referee"]
+    folder_paths.folder_names_and_paths["referee"] = (paths, extensions | {".safetensors"})
+
+
+class RefereeExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        register_model_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            RefereeLoader,
+            RefereeDemoModels,
+            RefereeLoss,
+            RefereeCombineLosses,
+            RefereeAugmentation,
+            RefereeSDSGuidance,
+            RefereeEMARestart,
+            RefereeOptimizer,
+            RefereeSampler,
+            RefereeScore,
+            RefereeHistoryPlot,
+            RefereeFilmstrip,
+            RefereeGradientView,
+        ]

@@ -1,0 +1,1 @@
+"""ComfyUI's ways, apart from the nodes: leaving inference mode, patchers, guiders, previews."""

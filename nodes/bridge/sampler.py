@@ -1,0 +1,183 @@
+"""Referee Can Play as a ComfyUI sampler: conditioning, latent scale, masks and clean-up come from the guider."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_management
+import comfy.sample
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+
+from ...referee_core.averaging import EMARestart
+from ...referee_core.augment import NONE, Augmentation
+from ...referee_core.history import History
+from ...referee_core.referee_can_play import PAPER, Settings, Step, referee_can_play
+from ...referee_core.schedules import Schedule
+from ...referee_core.sds import SDS
+from ..sockets import LoadedLoss, Prior
+from .gradients import gradients_through
+from .vae import Decoder
+
+
+class GuidedDenoiser:
+    """A guider as the core's Denoiser: any MODEL with its conditioning, LoRA and ControlNet, run in inference mode."""
+
+    def __init__(self, guider: Any, extra_args: dict):
+        self.guider, self.extra_args = guider, extra_args
+        self.sampling = guider.inner_model.model_sampling
+
+    def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        percent = (1 - t.double() / 999).clamp(0.001, 0.999)  # ComfyUI reads the two ends as no noise and infinite noise
+        sigma = torch.tensor([float(self.sampling.percent_to_sigma(float(p))) for p in percent])
+        one, zero = torch.ones_like(sigma), torch.zeros_like(sigma)
+        return self.sampling.noise_scaling(sigma, zero, one), self.sampling.noise_scaling(sigma, one, zero)
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            denoised = self.guider(x, sigma, **self.extra_args)
+        return denoised.clone()
+
+
+@dataclass(frozen=True)
+class Game:
+    """All that a run needs besides the latent and the seed."""
+
+    vae: Any
+    loss: LoadedLoss | None = None
+    sds_weight: Schedule = Schedule(800.0, 400.0)
+    t_min: int = 50
+    t_max: int = 949
+    augmentation: Augmentation | None = None
+    averaging: EMARestart | None = None
+    settings: Settings = PAPER
+
+
+class RefereeCanPlay(comfy.samplers.Sampler):
+    """Algorithm 1 under a guider. The number of sigmas sets the number of steps; their values are not used, because
+    score distillation draws its own noise levels."""
+
+    def __init__(self, game: Game, on_step: Callable[[Step, Callable], None] | None = None):
+        self.game, self.on_step = game, on_step
+        self.decoder = Decoder(game.vae)
+
+    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+        self.decoder.check_latent(noise)
+        game = replace(self.game, settings=replace(self.game.settings, steps=len(sigmas) - 1))
+        prior = None
+        if game.sds_weight.start or game.sds_weight.end:
+            denoiser = GuidedDenoiser(model_wrap, extra_args)
+            prior = SDS(denoiser, game.sds_weight, game.t_min, game.t_max)
+        report = None
+        if callback is not None:
+            report = lambda step: callback(step.index, step.z, step.z, step.steps)  # noqa: E731
+        return play(
+            game, self.decoder, prior, noise, latent_image, model_wrap.inner_model.latent_format, denoise_mask,
+            seed=extra_args.get("seed") or 0, also_load=[model_wrap.model_patcher], report=report, on_step=self.on_step,
+        )  # fmt: skip
+
+
+def play(
+    game: Game,
+    decoder: Decoder,
+    prior: SDS | None,
+    noise: torch.Tensor,
+    latent: torch.Tensor | None,
+    latent_format: Any,
+    mask: torch.Tensor | None,
+    seed: int,
+    also_load: list,
+    report: Callable[[Step], None] | None,
+    on_step: Callable[[Step, Callable], None] | None,
+) -> torch.Tensor:
+    """Run the loop on loaded models and return the last latent, in the model's scale.
+
+    Args:
+        noise, latent: [B, C, h, w] in the model's scale. An all-zero latent starts from the noise, as published; any
+            other latent is where the run starts.
+    """
+    patchers = [decoder.patcher, *(game.loss.patchers if game.loss else ())]
+    comfy.model_management.load_models_gpu(
+        [*patchers, *also_load], memory_required=decoder.memory_required(noise.shape)
+    )
+    empty = latent is None or torch.count_nonzero(latent) == 0
+    with gradients_through(*(p.model for p in patchers)):
+        z = (noise if empty else latent).to(decoder.patcher.load_device, torch.float32).clone()
+
+        def decode(z: torch.Tensor) -> torch.Tensor:
+            return decoder(latent_format.process_out(z))
+
+        run = referee_can_play(
+            z,
+            decode,
+            game.loss.loss if game.loss else None,
+            prior,
+            game.augmentation or NONE,
+            game.averaging,
+            game.settings,
+            seed,
+            mask.clone() if mask is not None else None,
+        )
+        with closing(run):
+            for step in run:
+                z = step.z
+                if report is not None:
+                    report(step)
+                if on_step is not None:
+                    on_step(step, decode)
+                comfy.model_management.throw_exception_if_processing_interrupted()
+        return z
+
+
+def run(
+    game: Game,
+    prior: Prior | None,
+    latent: dict,
+    seed: int,
+    on_step: Callable[[Step, Callable], None],
+    best: bool,
+    history: History,
+) -> tuple[dict, torch.Tensor]:
+    """Run to the end and decode: (LATENT, IMAGE). ``best`` returns the step with the lowest referee loss."""
+    if prior is not None:
+        latent_format = prior.model.get_model_object("latent_format")
+        samples = _run_with_prior(game, prior, latent, seed, on_step)
+    else:
+        latent_format = {16: comfy.latent_formats.Flux}.get(game.vae.latent_channels, comfy.latent_formats.SD15)()
+        samples = _run_without_prior(game, latent, latent_format, seed, on_step)
+    if best and game.loss is not None:
+        samples = latent_format.process_out(history.best_z)
+    samples = samples.to(comfy.model_management.intermediate_device())
+    image = game.vae.decode(samples)
+    history.finish(image.movedim(-1, 1))
+    out = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
+    return out | {"samples": samples}, image
+
+
+def _run_with_prior(game: Game, prior: Prior, latent: dict, seed: int, on_step) -> torch.Tensor:
+    """The sampler under a CFGGuider of the prior's model, exactly as SamplerCustomAdvanced would drive it."""
+    sampler = RefereeCanPlay(replace(game, sds_weight=prior.weight, t_min=prior.t_min, t_max=prior.t_max), on_step)
+    guider = comfy.samplers.CFGGuider(prior.model)
+    guider.set_conds(prior.positive, prior.negative)
+    guider.set_cfg(prior.cfg)
+    samples = comfy.sample.fix_empty_latent_channels(prior.model, latent["samples"], latent.get("downscale_ratio_spacial"))
+    sampler.decoder.check_latent(samples)
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    sigmas = torch.linspace(1, 0, game.settings.steps + 1)
+    return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=seed)
+
+
+def _run_without_prior(game: Game, latent: dict, latent_format: Any, seed: int, on_step) -> torch.Tensor:
+    """The loop with no diffusion model at all: only the VAE and the referee are loaded."""
+    decoder, samples, mask = Decoder(game.vae), latent["samples"], latent.get("noise_mask")
+    decoder.check_latent(samples)
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    if torch.count_nonzero(samples):
+        samples = latent_format.process_in(samples)
+    if mask is not None:
+        mask = comfy.sampler_helpers.prepare_mask(mask, samples.shape, decoder.patcher.load_device).float()
+    z = play(game, decoder, None, noise, samples, latent_format, mask, seed, [], None, on_step)
+    return latent_format.process_out(z)

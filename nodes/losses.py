@@ -1,0 +1,137 @@
+"""Nodes that say what the referee should see, and that score images by it."""
+
+import torch
+from comfy_api.latest import io
+
+from .sockets import CATEGORY, LoadedLoss, Loss, Referee
+
+
+class RefereeLoss(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeLoss",
+            display_name="Referee Loss",
+            category=CATEGORY,
+            description="What the referee should see in the image. Lower is a better match.",
+            search_aliases=["blip2 loss", "prompt alignment", "image text matching", "caption loss"],
+            inputs=[
+                Referee.Input("referee", tooltip="The network that judges: from Load Referee or Load Demo Models."),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="What the picture must show, as a plain sentence. BLIP-2 reads 30 word pieces; the rest is cut "
+                    "off and shown on the node. Prompt weights such as (red:1.3) are ignored.",
+                ),
+                io.Float.Input(
+                    "itm_weight",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="Image-text matching: does the whole sentence fit? Higher pushes harder on the overall match; 0 "
+                    "leaves it out and saves a third of the referee's text work.",
+                ),
+                io.Float.Input(
+                    "caption_weight",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="Captioning: would the referee write this sentence itself? Higher binds each word, such as which "
+                    "thing has which colour, more tightly; 0 leaves it out.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[Loss.Output("loss", tooltip="Connect to Referee Optimizer, Referee Sampler or Score Images.")],
+        )
+
+    @classmethod
+    def execute(cls, referee, text, itm_weight, caption_weight) -> io.NodeOutput:
+        from ..referee_core.losses import bind
+
+        with torch.inference_mode(False):  # the text's tensors take part in the backward pass
+            loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
+        cut = loss.parts[0].text.cut
+        if cut:
+            from .bridge.messages import show_text
+
+            show_text(cls.hidden.unique_id, f"The referee reads only the beginning; this is cut off: {cut!r}")
+        return io.NodeOutput(LoadedLoss(loss, (referee.patcher,)))
+
+
+class RefereeCombineLosses(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        losses = io.Autogrow.TemplatePrefix(
+            Loss.Input("loss", tooltip="A loss to add. Another socket appears when this one is used."), prefix="loss_", min=1, max=16
+        )
+        return io.Schema(
+            node_id="RefereeCombineLosses",
+            display_name="Combine Referee Losses",
+            category=CATEGORY,
+            description="A weighted sum of referee losses: several sentences, or several referees.",
+            search_aliases=["add losses", "sum referee losses"],
+            inputs=[
+                io.Autogrow.Input("losses", template=losses, tooltip="The losses to add, in order."),
+                io.String.Input(
+                    "weights",
+                    default="",
+                    tooltip="One weight a loss, separated by commas, e.g. 1, 0.5. Empty: all count the same. 0 leaves one out.",
+                ),
+            ],
+            outputs=[Loss.Output("loss", tooltip="The weighted sum.")],
+        )
+
+    @classmethod
+    def execute(cls, losses, weights) -> io.NodeOutput:
+        from ..referee_core.losses import combine
+
+        given = [loss for loss in losses.values() if loss is not None]
+        try:
+            factors = [float(w) for w in weights.split(",")] if weights.strip() else [1.0] * len(given)
+        except ValueError:
+            raise ValueError(f"The input 'weights' must be numbers separated by commas, got {weights!r}.") from None
+        if len(factors) != len(given):
+            raise ValueError(f"The input 'weights' has {len(factors)} numbers for {len(given)} losses: give one for each.")
+        patchers = tuple(dict.fromkeys(p for loss in given for p in loss.patchers))
+        return io.NodeOutput(LoadedLoss(combine([loss.loss for loss in given], factors), patchers))
+
+
+class RefereeScore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeScore",
+            display_name="Score Images",
+            category=CATEGORY,
+            description="How well images match the text, by the referee, without augmentation. The best comes first.",
+            search_aliases=["rank images", "blip2 score", "best of batch", "image text score"],
+            inputs=[
+                io.Image.Input("images", tooltip="A batch of images to judge."),
+                Loss.Input("loss", tooltip="What they are judged by: the text and the weights of its terms."),
+            ],
+            outputs=[
+                io.Image.Output("ranked", tooltip="The images, best match first."),
+                io.Float.Output("best_loss", tooltip="Loss of the best image; lower is a better match."),
+                io.String.Output("report", tooltip="The losses of each image, in the order they came in."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images, loss) -> io.NodeOutput:
+        import comfy.model_management as mm
+
+        from ..referee_core.losses import plain_loss
+
+        mm.load_models_gpu(list(loss.patchers))
+        device = loss.patchers[0].load_device
+        rows = [plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device)) for image in images]
+        totals = torch.cat([total for total, _ in rows]).cpu()
+        lines = [
+            f"image {i + 1}: loss {total:.3f} · " + " · ".join(f"{name} {float(value):.3f}" for name, value in terms.items())
+            for i, (total, (_, terms)) in enumerate(zip(totals.tolist(), rows, strict=True))
+        ]
+        order = totals.argsort(stable=True)
+        return io.NodeOutput(images[order.to(images.device)], float(totals.min()), "\n".join(lines))

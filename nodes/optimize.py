@@ -1,0 +1,173 @@
+"""Nodes that run Referee Can Play: all in one, and as a SAMPLER."""
+
+from comfy_api.latest import io
+
+from .sockets import CATEGORY, AugmentationSocket, Averaging, History, Loss, PriorSocket
+
+
+def _loop_inputs() -> list:
+    """The loop's own numbers, the same on both nodes."""
+    return [
+        io.Combo.Input(
+            "variant", options=["paper", "reference code"], default="paper",
+            tooltip="reference code: also the authors' warm-up of 10 steps, noise on the referee's gradient, little noise at the "
+            "end, and a constant rate for the prior.",
+        ),
+        io.Float.Input(
+            "w1", default=2.0, min=0.0, max=100.0, step=0.1,
+            tooltip="Strength of the referee relative to the prior. Adam evens out constant factors, so its effect is mild; 0 "
+            "leaves the referee out.",
+        ),
+        io.Float.Input(
+            "lr", default=1.0, min=0.0, max=10.0, step=0.01, round=0.001,
+            tooltip="Learning rate at the start: how far the latent moves in a step. Lower is calmer and needs more steps.",
+        ),
+        io.Float.Input(
+            "lr_end", default=0.5, min=0.0, max=10.0, step=0.01, round=0.001,
+            tooltip="Learning rate at the end, reached along a cosine.",
+        ),
+        io.Float.Input(
+            "noise", default=0.2, min=0.0, max=2.0, step=0.01,
+            tooltip="Noise added to the latent in each step. Helps out of dead ends; too much leaves grain. 0 leaves it out.",
+        ),
+        io.Int.Input(
+            "tail", default=10, min=0, max=1000,
+            tooltip="The last steps, in which only the prior acts and cleans up. 0 lets the referee play to the end.",
+        ),
+        io.Int.Input(
+            "views_at_once", default=10, min=1, max=256, advanced=True,
+            tooltip="Augmented views that go through the referee together. Fewer need less memory; the result is the same.",
+        ),
+    ]  # fmt: skip
+
+
+def _settings(steps, variant, w1, lr, lr_end, noise, tail, views_at_once):
+    from dataclasses import replace
+
+    from ..referee_core.referee_can_play import PRESETS
+
+    base = PRESETS[variant]
+    schedule = replace(base.lr, start=lr, end=lr_end)
+    return replace(
+        base, steps=steps, w1=w1, lr=schedule, noise=noise, tail=tail, micro_batch=views_at_once,
+        tail_noise=None if base.tail_noise is None else min(base.tail_noise, noise),
+    )  # fmt: skip
+
+
+class RefereeOptimizer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeOptimizer",
+            display_name="Referee Optimizer",
+            category=CATEGORY,
+            description="Optimises a latent until the referee agrees with the text (Referee Can Play, ICML 2024). A loss alone is "
+            "inversion, a prior alone is score distillation, both together are the method.",
+            search_aliases=["referee can play", "blip2 optimization", "prompt adherence", "latent optimization", "model inversion"],
+            has_intermediate_output=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. Image VAEs only (SD 1.5, SDXL, SD3, Flux)."),
+                io.Latent.Input(
+                    "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent starts there. A "
+                    "noise mask limits the change to the masked part."
+                ),
+                Loss.Input("loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."),
+                PriorSocket.Input("prior", optional=True, tooltip="Keeps the picture natural. Without it the referee acts alone."),
+                AugmentationSocket.Input(
+                    "augmentation", optional=True, tooltip="Random views for the referee. Without it the picture turns adversarial."
+                ),
+                Averaging.Input("averaging", optional=True, tooltip="EMA-Restart. Without it the run is less stable."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                    tooltip="Same seed, same image.",
+                ),
+                io.Int.Input(
+                    "steps", default=160, min=1, max=10000, tooltip="Iterations. The paper: 160. More obey better and take longer."
+                ),
+                *_loop_inputs(),
+                io.Combo.Input(
+                    "result", options=["last", "best"], default="last", advanced=True,
+                    tooltip="last: the final latent, as published. best: the one with the lowest referee loss on the way.",
+                ),
+                io.Int.Input(
+                    "record_every", default=10, min=1, max=1000, advanced=True,
+                    tooltip="Steps between the pictures kept for Filmstrip and Gradient View.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The optimised latent."),
+                io.Image.Output("image", tooltip="The optimised image, decoded."),
+                History.Output("history", tooltip="For History Plot, Filmstrip and Gradient View."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, vae, latent_image, seed, steps, variant, w1, lr, lr_end, noise, tail, views_at_once, result, record_every,
+        loss=None, prior=None, augmentation=None, averaging=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        from comfy_api.latest import ui
+
+        from ..referee_core.history import History as Run
+        from .bridge.messages import Live
+        from .bridge.sampler import Game, run
+
+        if loss is None and prior is None:
+            raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both.")
+        settings = _settings(steps, variant, w1, lr, lr_end, noise, tail, views_at_once)
+        game = Game(vae, loss, augmentation=augmentation, averaging=averaging, settings=settings)
+        history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps)
+
+        def on_step(step, decode):
+            history.add(step, decode)
+            live.update(step)
+
+        latent, image = run(game, prior, latent_image, seed, on_step, best=result == "best", history=history)
+        return io.NodeOutput(latent, image, history, ui=ui.PreviewImage(image, cls=cls))
+
+
+class RefereeSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeSampler",
+            display_name="Referee Sampler",
+            category=CATEGORY,
+            description="Referee Can Play as a SAMPLER for SamplerCustomAdvanced: the guider is the prior, the number of sigmas "
+            "sets the number of steps.",
+            search_aliases=["referee can play sampler", "blip2 sampler"],
+            inputs=[
+                io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. Image VAEs only."),
+                Loss.Input("loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."),
+                AugmentationSocket.Input("augmentation", optional=True, tooltip="Random views for the referee."),
+                Averaging.Input("averaging", optional=True, tooltip="EMA-Restart."),
+                io.Float.Input(
+                    "sds_weight", default=800.0, min=0.0, max=10000.0, step=10.0,
+                    tooltip="How strongly the guider's model pulls in the first step (w2). 0 here and at the end leaves it out.",
+                ),
+                io.Float.Input(
+                    "sds_weight_end", default=400.0, min=0.0, max=10000.0, step=10.0, tooltip="The pull in the last step."
+                ),
+                io.Int.Input("t_min", default=50, min=0, max=999, advanced=True, tooltip="Smallest timestep of score distillation."),
+                io.Int.Input("t_max", default=949, min=0, max=999, advanced=True, tooltip="Largest timestep of score distillation."),
+                *_loop_inputs(),
+            ],
+            outputs=[io.Sampler.Output("sampler", tooltip="Connect to SamplerCustomAdvanced.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, vae, sds_weight, sds_weight_end, t_min, t_max, variant, w1, lr, lr_end, noise, tail, views_at_once,
+        loss=None, augmentation=None, averaging=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        from ..referee_core.schedules import Schedule
+        from .bridge.sampler import Game, RefereeCanPlay
+
+        if loss is None and not (sds_weight or sds_weight_end):
+            raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', or give 'sds_weight' a value.")
+        if t_min > t_max:
+            raise ValueError(f"The input 't_min' ({t_min}) is larger than 't_max' ({t_max}): exchange them.")
+        settings = _settings(1, variant, w1, lr, lr_end, noise, tail, views_at_once)
+        weight = Schedule(sds_weight, sds_weight_end)
+        return io.NodeOutput(RefereeCanPlay(Game(vae, loss, weight, t_min, t_max, augmentation, averaging, settings)))

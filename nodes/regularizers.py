@@ -1,0 +1,168 @@
+"""Nodes for what keeps the image natural: augmentation, score distillation, EMA-restart."""
+
+from comfy_api.latest import io
+
+from .sockets import CATEGORY, AugmentationSocket, Averaging, Prior, PriorSocket
+
+
+def _count(default: int) -> io.Int.Input:
+    return io.Int.Input(
+        "count",
+        default=default,
+        min=1,
+        max=256,
+        tooltip="Views judged in each step. More make the picture cleaner and each step slower; the paper's tables use 30.",
+    )
+
+
+def _keep() -> io.Int.Input:
+    return io.Int.Input(
+        "keep",
+        default=0,
+        min=0,
+        max=256,
+        advanced=True,
+        tooltip="Hard mining: only this many views, those with the highest loss, give gradients. 0 uses all.",
+    )
+
+
+def _strength(name: str, default: float, most: float, tooltip: str, step: float = 0.01) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=most, step=step, tooltip=tooltip + " 0 leaves it out.")
+
+
+class RefereeAugmentation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        custom = [
+            _count(30),
+            _keep(),
+            _strength("rotation", 30.0, 180.0, "Largest turn in degrees.", step=1.0),
+            _strength("translation", 0.1, 0.5, "Largest shift, as a share of the picture."),
+            _strength("perspective", 0.2, 1.0, "Tilt of the picture plane, in 40 % of the views."),
+            _strength(
+                "colour", 0.1, 0.5, "Change of brightness, contrast, saturation and hue, in half of the views. Too much hue makes "
+                "colour words meaningless."
+            ),
+            _strength("erasing", 0.4, 0.9, "Largest share of the picture painted black in a box."),
+            _strength("noise", 0.1, 1.0, "Largest spread of the noise on a view. Smooths away adversarial specks."),
+            io.Boolean.Input(
+                "flip", default=False, advanced=True, tooltip="Mirror half of the views. Off in the paper: it turns left into right."
+            ),
+            io.Float.Input(
+                "crop", default=0.0, min=0.0, max=0.9, step=0.01, advanced=True,
+                tooltip="Zoom in by up to this share. Off in the paper: it can cut off what the text names. 0 leaves it out.",
+            ),
+        ]  # fmt: skip
+        return io.Schema(
+            node_id="RefereeAugmentation",
+            display_name="Augmentation Regularizer",
+            category=CATEGORY,
+            description="The referee judges many random views instead of the one image, so that it cannot be fooled by specks.",
+            search_aliases=["augmentations", "random views", "adversarial regularization"],
+            inputs=[
+                io.DynamicCombo.Input(
+                    "preset",
+                    options=[
+                        io.DynamicCombo.Option("paper", [_count(30), _keep()]),
+                        io.DynamicCombo.Option("reference code", [_count(10), _keep()]),
+                        io.DynamicCombo.Option("custom", custom),
+                        io.DynamicCombo.Option("none", []),
+                    ],
+                    tooltip="paper: the published maps. reference code: as in the authors' program (10 views, one erased box for "
+                    "all, more noise). custom: your own strengths. none: the bare image, which ends in an adversarial picture.",
+                )
+            ],
+            outputs=[AugmentationSocket.Output("augmentation", tooltip="Connect to Referee Optimizer or Referee Sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, preset) -> io.NodeOutput:
+        from dataclasses import replace
+
+        from ..referee_core.augment import PAPER, PRESETS
+
+        values = dict(preset)
+        base = PRESETS.get(values.pop("preset"), PAPER)
+        return io.NodeOutput(replace(base, **values))
+
+
+class RefereeSDSGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeSDSGuidance",
+            display_name="SDS Guidance",
+            category=CATEGORY,
+            description="Score distillation from any MODEL, with its LoRAs and ControlNets: keeps the optimised image natural.",
+            search_aliases=["score distillation sampling", "dreamfusion", "diffusion prior"],
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model that knows what pictures look like."),
+                io.Conditioning.Input("positive", tooltip="What the diffusion model pulls towards: usually the same prompt."),
+                io.Conditioning.Input("negative", tooltip="What it pushes away from: usually the empty prompt."),
+                io.Float.Input(
+                    "cfg", default=30.0, min=0.0, max=100.0, step=0.5, round=0.01,
+                    tooltip="Guidance scale. High values (the paper: 30) give clear shapes, very high ones glaring colours.",
+                ),
+                io.Float.Input(
+                    "weight", default=800.0, min=0.0, max=10000.0, step=10.0,
+                    tooltip="How strongly the prior pulls in the first step (w2). More is more natural and obeys less. The paper: 800.",
+                ),
+                io.Float.Input(
+                    "weight_end", default=400.0, min=0.0, max=10000.0, step=10.0,
+                    tooltip="The pull in the last step. Lower than at the start lets the referee finish details. The paper: 400.",
+                ),
+                io.Combo.Input(
+                    "schedule", options=["cosine", "linear", "constant"], default="cosine",
+                    tooltip="How the weight goes from start to end; constant keeps the first value.",
+                ),
+                io.Int.Input(
+                    "t_min", default=50, min=0, max=999, advanced=True,
+                    tooltip="Smallest timestep (of 1000) at which the model is asked. Raise it to care less about fine detail.",
+                ),
+                io.Int.Input(
+                    "t_max", default=949, min=0, max=999, advanced=True,
+                    tooltip="Largest timestep at which the model is asked. Lower it to keep an existing layout.",
+                ),
+            ],
+            outputs=[PriorSocket.Output("prior", tooltip="Connect to Referee Optimizer.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, positive, negative, cfg, weight, weight_end, schedule, t_min, t_max) -> io.NodeOutput:
+        from ..referee_core.schedules import Schedule
+
+        if t_min > t_max:
+            raise ValueError(f"The input 't_min' ({t_min}) is larger than 't_max' ({t_max}): exchange them.")
+        return io.NodeOutput(Prior(model, positive, negative, cfg, Schedule(weight, weight_end, schedule), t_min, t_max))
+
+
+class RefereeEMARestart(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeEMARestart",
+            display_name="EMA-Restart",
+            category=CATEGORY,
+            description="Now and then the latent jumps back to its own running average: fewer accidents, cleaner pictures.",
+            search_aliases=["exponential moving average", "restart"],
+            inputs=[
+                io.Float.Input(
+                    "decay", default=0.95, min=0.0, max=0.999, step=0.005, round=0.001,
+                    tooltip="How slowly the average follows. Higher looks back further.",
+                ),
+                io.Int.Input(
+                    "start", default=40, min=1, max=10000, tooltip="Step of the first restart. The paper: 40."
+                ),
+                io.Int.Input(
+                    "interval", default=60, min=0, max=10000,
+                    tooltip="Steps between restarts. The paper: 60, so steps 40 and 100. 0 restarts once.",
+                ),
+            ],
+            outputs=[Averaging.Output("averaging", tooltip="Connect to Referee Optimizer or Referee Sampler.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, decay, start, interval) -> io.NodeOutput:
+        from ..referee_core.averaging import EMARestart
+
+        return io.NodeOutput(EMARestart(decay, start, interval))

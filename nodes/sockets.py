@@ -1,0 +1,47 @@
+"""The pack's own socket types and what travels through them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..referee_core.referee import Referee as CoreReferee
+from ..referee_core.schedules import Schedule
+
+Referee = io.Custom("REFEREE")
+Loss = io.Custom("REFEREE_LOSS")
+AugmentationSocket = io.Custom("REFEREE_AUGMENTATION")
+PriorSocket = io.Custom("REFEREE_PRIOR")
+Averaging = io.Custom("REFEREE_AVERAGING")
+History = io.Custom("REFEREE_HISTORY")
+
+CATEGORY = "referee"
+
+
+@dataclass(frozen=True)
+class LoadedReferee:
+    """REFEREE: a referee, and the patcher through which ComfyUI's memory manager moves its network."""
+
+    referee: CoreReferee
+    patcher: Any
+
+
+@dataclass(frozen=True)
+class LoadedLoss:
+    """REFEREE_LOSS: a loss of the core and the patchers of its referees."""
+
+    loss: Any
+    patchers: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """REFEREE_PRIOR: a guided MODEL and how score distillation uses it."""
+
+    model: Any
+    positive: Any
+    negative: Any
+    cfg: float
+    weight: Schedule
+    t_min: int
+    t_max: int

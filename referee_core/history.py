@@ -1,0 +1,68 @@
+"""What a run leaves behind: numbers of every step, pictures of some."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from .referee_can_play import Step
+
+
+@dataclass
+class Frame:
+    """A picture of the run: image [B, 3, H, W] in [0, 1] before step ``index``, and the gradients on the latent."""
+
+    index: int
+    image: torch.Tensor
+    referee_gradient: torch.Tensor | None
+    sds_gradient: torch.Tensor | None
+
+
+@dataclass
+class History:
+    """Curves by name, one value a step and image; None where a step had no such value.
+
+    Attributes:
+        every: steps between frames. final: the finished image [B, 3, H, W] in [0, 1].
+        best_z: for each image the latent (model scale) with the lowest loss; best_loss: that loss.
+    """
+
+    every: int = 10
+    steps: int = 0
+    curves: dict[str, list[torch.Tensor | None]] = field(default_factory=dict)
+    restarts: list[int] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    final: torch.Tensor | None = None
+    best_z: torch.Tensor | None = None
+    best_loss: torch.Tensor | None = None
+
+    def add(self, step: Step, decode) -> None:
+        """Take down one step."""
+        values = {
+            "loss": step.loss,
+            **step.terms,
+            "referee gradient": step.referee_norm,
+            "SDS gradient": step.sds_norm,
+            "learning rate": torch.tensor([step.lr]),
+            "SDS weight": torch.tensor([step.sds_weight]) if step.sds_norm is not None else None,
+        }
+        for name, value in values.items():
+            curve = self.curves.setdefault(name, [])
+            curve += [None] * (step.index - len(curve))
+            curve.append(value if value is None else value.detach().float().cpu())
+        self.steps = step.index + 1
+        if step.restart:
+            self.restarts.append(step.index)
+        if step.index % self.every == 0:
+            image = step.x if step.x is not None else self._decoded(step.z, decode)
+            gradients = (g if g is None else g.detach().float().cpu() for g in (step.referee_gradient, step.sds_gradient))
+            self.frames.append(Frame(step.index, image.detach().float().clamp(0, 1).cpu(), *gradients))
+        self.best_z, self.best_loss = step.best_z, step.best_loss
+
+    @staticmethod
+    @torch.no_grad()
+    def _decoded(z: torch.Tensor, decode) -> torch.Tensor:
+        return decode(z)
+
+    def finish(self, image: torch.Tensor) -> None:
+        """Take down the finished image [B, 3, H, W]."""
+        self.final = image.detach().float().clamp(0, 1).cpu()

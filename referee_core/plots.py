@@ -1,0 +1,128 @@
+"""Pictures of a run: curves, filmstrip, gradients. Drawn with Pillow, so that no plotting library is needed."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+
+from .history import History
+
+INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
+PALETTE = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
+
+
+def to_image(picture: torch.Tensor) -> Image.Image:
+    """[3, H, W] in [0, 1] -> PIL."""
+    return Image.fromarray((picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """PIL -> [3, H, W] in [0, 1]."""
+    import numpy as np
+
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
+
+
+def _panels(history: History) -> list[tuple[str, list[str]]]:
+    names = [n for n, curve in history.curves.items() if any(v is not None for v in curve)]
+    norms = [n for n in names if n.endswith("gradient")]
+    schedules = [n for n in names if n in ("learning rate", "SDS weight")]
+    losses = [n for n in names if n not in norms + schedules]
+    panels = [("losses (log)", losses), ("gradient norms (log)", norms)] + [(n, [n]) for n in schedules]
+    return [(title, members) for title, members in panels if members]
+
+
+def history_plot(history: History, image: int = 0, width: int = 960, panel_height: int = 210) -> torch.Tensor:
+    """Losses, gradient norms and schedules over the steps, EMA-restarts as dashed lines: [3, H, W] in [0, 1]."""
+    panels = _panels(history)
+    canvas = Image.new("RGB", (width, panel_height * len(panels)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for row, (title, names) in enumerate(panels):
+        curves = {name: _points(history, name, image) for name in names}
+        box = (64, row * panel_height + 26, width - 16, (row + 1) * panel_height - 24)
+        _panel(draw, box, title, curves, history, log=title.endswith("(log)"))
+    return to_tensor(canvas)
+
+
+def _points(history: History, name: str, image: int) -> list[tuple[int, float]]:
+    return [
+        (i, float(v[min(image, len(v) - 1)])) for i, v in enumerate(history.curves[name]) if v is not None
+    ]
+
+
+def _panel(draw: ImageDraw.ImageDraw, box, title: str, curves: dict, history: History, log: bool) -> None:
+    left, top, right, bottom = box
+    font = ImageFont.load_default(13)
+    values = [v for points in curves.values() for _, v in points]
+    if log:
+        floor = max(min((v for v in values if v > 0), default=1e-6), 1e-6)
+        scale = lambda v: math.log10(max(v, floor))  # noqa: E731
+    else:
+        scale = float
+    low, high = min(map(scale, values)), max(map(scale, values))
+    if high - low < 1e-9:  # a flat curve sits in the middle
+        low, high = low - 0.5, high + 0.5
+
+    def place(step: int, value: float) -> tuple[float, float]:
+        x = left + (right - left) * step / max(1, history.steps - 1)
+        return x, bottom - (bottom - top) * (scale(value) - low) / (high - low)
+
+    for k in range(5):
+        y = bottom - (bottom - top) * k / 4
+        level = low + (high - low) * k / 4
+        draw.line((left, y, right, y), GRID)
+        draw.text((left - 8, y), f"{10**level if log else level:.3g}", INK, font, anchor="rm")
+    for restart in history.restarts:
+        x = place(restart, values[0])[0]
+        for y in range(int(top), int(bottom), 8):
+            draw.line((x, y, x, y + 4), (150, 150, 150))
+    draw.text((left, top - 13), title, INK, font, anchor="lm")
+    x = right
+    for colour, (name, points) in reversed(list(zip(PALETTE, curves.items(), strict=False))):
+        places = [place(*p) for p in points]
+        draw.line(places if len(places) > 1 else places * 2, colour, 2)
+        if len(curves) > 1:
+            draw.text((x, top - 13), name, colour, font, anchor="rm")
+            x -= draw.textlength(name, font) + 16
+    draw.text((left, bottom + 12), "step 1", INK, font, anchor="lm")
+    draw.text((right, bottom + 12), str(history.steps), INK, font, anchor="rm")
+
+
+def _strip(pictures: list[tuple[str, torch.Tensor]], columns: int, size: int) -> torch.Tensor:
+    """Labelled pictures [3, h, w] in rows."""
+    rows = math.ceil(len(pictures) / columns)
+    height, width = pictures[0][1].shape[1:]
+    tile = (size, max(1, round(size * height / width)))
+    canvas = Image.new("RGB", (min(columns, len(pictures)) * (size + 4) + 4, rows * (tile[1] + 22) + 4), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for i, (label, picture) in enumerate(pictures):
+        x, y = 4 + (i % columns) * (size + 4), 4 + (i // columns) * (tile[1] + 22)
+        canvas.paste(to_image(picture).resize(tile, Image.Resampling.LANCZOS), (x, y + 18))
+        draw.text((x, y + 9), label, INK, ImageFont.load_default(13), anchor="lm")
+    return to_tensor(canvas)
+
+
+def filmstrip(history: History, image: int = 0, columns: int = 9, size: int = 128) -> torch.Tensor:
+    """The decoded image every few steps and the finished one (figures 10 and 11 of the paper): [3, H, W]."""
+    pictures = [(f"step {f.index + 1}", f.image[min(image, len(f.image) - 1)]) for f in history.frames]
+    if history.final is not None:
+        pictures.append(("result", history.final[min(image, len(history.final) - 1)]))
+    return _strip(pictures, columns, size)
+
+
+def gradient_view(history: History, image: int = 0, columns: int = 9, size: int = 128) -> torch.Tensor:
+    """Each gradient's first three latent channels as a picture (figure 12): the referee's above, SDS's below."""
+    rows = []
+    for name, attribute in (("referee", "referee_gradient"), ("SDS", "sds_gradient")):
+        for frame in history.frames:
+            g = getattr(frame, attribute)
+            if g is not None:
+                g = g[min(image, len(g) - 1), :3]
+                shown = 0.5 + 0.5 * g / g.abs().max().clamp_min(1e-12)
+                shown = F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]
+                rows.append((f"{name} {frame.index + 1}", shown))
+    if not rows:
+        raise ValueError("This history holds no gradients: the run had neither a referee nor a prior at a recorded step.")
+    per_row = max(sum(label.startswith(kind) for label, _ in rows) for kind in ("referee", "SDS"))
+    return _strip(rows, min(columns, per_row), size)
