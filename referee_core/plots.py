@@ -113,16 +113,18 @@ def filmstrip(history: History, image: int = 0, columns: int = 9, size: int = 12
 
 def gradient_view(history: History, image: int = 0, columns: int = 9, size: int = 128) -> torch.Tensor:
     """Each gradient's first three latent channels as a picture (figure 12): the referee's above, SDS's below."""
-    rows = []
+    sheets = []
     for name, attribute in (("referee", "referee_gradient"), ("SDS", "sds_gradient")):
+        row = []
         for frame in history.frames:
             g = getattr(frame, attribute)
             if g is not None:
                 g = g[min(image, len(g) - 1), :3]
                 shown = 0.5 + 0.5 * g / g.abs().max().clamp_min(1e-12)
-                shown = F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]
-                rows.append((f"{name} {frame.index + 1}", shown))
-    if not rows:
+                row.append((f"{name} {frame.index + 1}", F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]))
+        if row:
+            sheets.append(_strip(row, columns, size))
+    if not sheets:
         raise ValueError("This history holds no gradients: the run had neither a referee nor a prior at a recorded step.")
-    per_row = max(sum(label.startswith(kind) for label, _ in rows) for kind in ("referee", "SDS"))
-    return _strip(rows, min(columns, per_row), size)
+    width = max(sheet.shape[2] for sheet in sheets)
+    return torch.cat([F.pad(sheet, (0, width - sheet.shape[2]), value=1.0) for sheet in sheets], dim=1)

@@ -61,7 +61,7 @@ PRESETS = {"paper": PAPER, "reference code": REFERENCE_CODE}
 
 @dataclass
 class Step:
-    """One iteration's record. Values per image are [B], on the CPU.
+    """One iteration's record. Values per image are [B].
 
     Attributes:
         index: counted from 0. loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
@@ -88,15 +88,17 @@ class Step:
     best_loss: torch.Tensor | None = None
 
 
+TINY = torch.finfo(torch.float32).tiny
 STREAMS = ("sds", "augmentation", "noise", "gradient noise")
 
 
 def generators(seed: int, batch: int) -> dict[str, list[torch.Generator]]:
     """One CPU generator for each purpose and image: leaving a part out changes nothing in the others' randomness."""
-    return {
-        name: [torch.Generator().manual_seed((seed + 0x9E3779B97F4A7C15 * (1 + len(STREAMS) * i + k)) % 2**63) for i in range(batch)]
-        for k, name in enumerate(STREAMS)
-    }
+
+    def one(number: int) -> torch.Generator:
+        return torch.Generator().manual_seed((seed + 0x9E3779B97F4A7C15 * (1 + number)) % 2**63)  # spread by the golden ratio
+
+    return {name: [one(len(STREAMS) * i + k) for i in range(batch)] for k, name in enumerate(STREAMS)}
 
 
 def norm(g: torch.Tensor) -> torch.Tensor:
@@ -132,13 +134,17 @@ def referee_can_play(
         ValueError: neither a loss nor a prior is given. RuntimeError: a gradient vanished or is not finite.
     """
     s = settings
+    if prior is not None and not prior.weight.start and not prior.weight.end:
+        prior = None
+    if loss is not None and not s.w1:
+        loss = None
     if loss is None and prior is None:
-        raise ValueError("Nothing to optimise: connect a referee loss, an SDS prior, or both.")
+        raise ValueError("Nothing to optimise: connect a referee loss, an SDS prior, or both, with weights above 0.")
     start, z = z, z.detach().clone().requires_grad_()
     streams = generators(seed, len(z))
     adam = torch.optim.Adam([z], lr=1.0, betas=s.betas, weight_decay=s.weight_decay)
     average = z.detach().clone()
-    best_z, best_loss = z.detach().clone(), torch.full((len(z),), float("inf"))
+    best_z, best_loss = z.detach().clone(), z.new_full((len(z),), float("inf")).detach()
     tail = s.tail if loss is not None and prior is not None else 0
     for i in range(s.steps):
         in_tail = i >= s.steps - tail
@@ -149,19 +155,20 @@ def referee_can_play(
         if prior is not None:
             record.sds_weight = prior.weight.at(i, s.steps)
             g_sds = prior.gradient(z.detach(), record.sds_weight, streams["sds"])
+            g_sds = g_sds if mask is None else g_sds * mask
             record.sds_gradient, record.sds_norm = g_sds, _checked(norm(g_sds), "score distillation", i)
 
-        if loss is not None and s.w1 and not in_tail:
+        if loss is not None and not in_tail:
             x = decode(z)
             record.x = leaf = x.detach().requires_grad_()
             record.loss, record.terms = expected_loss(loss, leaf, augmentation, streams["augmentation"], s.micro_batch)
             (g,) = torch.autograd.grad(x, z, leaf.grad)
             g = g if mask is None else g * mask
             record.referee_norm = _checked(norm(g), "the referee", i)
-            improved = record.loss.cpu() < best_loss
-            best_loss = torch.where(improved, record.loss.cpu(), best_loss)
-            best_z[improved.to(z.device)] = z.detach()[improved.to(z.device)]
-            g_ref = s.w1 * g * (norm(g_sds) / norm(g) if g_sds is not None else 1.0)
+            improved = record.loss < best_loss
+            best_loss = torch.where(improved, record.loss, best_loss)
+            best_z[improved] = z.detach()[improved]
+            g_ref = s.w1 * g * (norm(g_sds) / norm(g).clamp_min(TINY) if g_sds is not None else 1.0)
             record.referee_gradient = g_ref
             if s.gradient_noise:
                 g_ref = g_ref + s.gradient_noise * randn_like(z, streams["gradient noise"])

@@ -29,11 +29,13 @@ def strip_weights(prompt: str) -> str:
     return text.replace(r"\(", "(").replace(r"\)", ")")
 
 
+MAX_WORDS = 50
+
+
 def clean(text: str) -> str:
-    """LAVIS's blip_caption processor: lower case, some punctuation to spaces, at most 50 words."""
+    """LAVIS's blip_caption processor without its limit of words: lower case, some punctuation to spaces."""
     text = re.sub(r"([.!\"()*#:;~])", " ", text.lower())
-    text = re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
-    return " ".join(text.split(" ")[:50])
+    return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
 
 
 class Tokenizer:
@@ -66,11 +68,13 @@ class Tokenizer:
         Raises ValueError when nothing is left to judge.
         """
         text = clean(strip_weights(prompt))
-        ids, spans = self.words(text)
+        kept = " ".join(text.split(" ")[:MAX_WORDS])
+        ids, spans = self.words(kept)
         if not ids:
             raise ValueError("The text for the referee is empty: write what the picture should show.")
         room = self.max_tokens - 2
-        cut = text[spans[room][0] :] if len(ids) > room else ""
+        end = spans[room][0] if len(ids) > room else len(kept)
+        cut = text[end:].strip()
         ids = ids[:room] + [self.ids[SEP]]
         match_ids = torch.tensor([[self.ids[CLS], *ids]])
         caption_ids = torch.tensor([[self.ids[DEC], *ids]])

@@ -1,0 +1,1 @@
+"""Adapters that let the methods run outside ComfyUI."""

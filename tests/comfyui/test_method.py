@@ -1,0 +1,123 @@
+"""The method inside a real ComfyUI: same results whichever way it is run, whatever happened before."""
+
+import time
+
+import pytest
+import torch
+
+from scripts.comfy import PromptError
+
+from .conftest import LOOP, Demo
+
+
+
+
+def method(**changes) -> Demo:
+    graph = Demo()
+    graph.optimise(**changes)
+    return graph
+
+
+def test_same_seed_same_image_after_other_models_came_between(server, latents):
+    first = latents(method())["run"]
+    assert torch.isfinite(first).all()
+    other = latents(method(seed=2))["run"]
+    assert not torch.equal(first, other)
+    plain = Demo()
+    sampled = plain.add(
+        "KSampler", model=plain.model, seed=1, steps=2, cfg=5.0, sampler_name="euler", scheduler="normal",
+        positive=plain.positive, negative=plain.negative, latent_image=plain.latent, denoise=1.0,
+    )[0]  # fmt: skip
+    plain.add("PreviewImage", images=plain.add("VAEDecode", samples=sampled, vae=plain.vae)[0])
+    server.post("/free", {"unload_models": True})
+    server.run(plain)
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    assert torch.equal(latents(method())["run"], first)
+
+
+@pytest.mark.parametrize("left_out", ["prior", "loss", "augmentation", "averaging"])
+def test_each_part_can_be_left_out(latents, left_out):
+    result = latents(method(**{left_out: None}))["run"]
+    assert torch.isfinite(result).all()
+    assert not torch.equal(result, latents(method())["run"])
+
+
+def test_sampler_custom_advanced_gives_the_optimizers_latent(latents):
+    graph = Demo()
+    graph.optimise("optimizer")
+    sampler = graph.add(
+        "RefereeSampler", vae=graph.vae, loss=graph.loss, augmentation=graph.augmentation, averaging=graph.averaging,
+        sds_weight=800.0, sds_weight_end=400.0, t_min=50, t_max=949, **LOOP,
+    )[0]  # fmt: skip
+    sampled = graph.add(
+        "SamplerCustomAdvanced",
+        noise=graph.add("RandomNoise", noise_seed=1)[0],
+        guider=graph.add("CFGGuider", model=graph.model, positive=graph.positive, negative=graph.negative, cfg=10.0)[0],
+        sampler=sampler,
+        sigmas=graph.add("BasicScheduler", model=graph.model, scheduler="normal", steps=4, denoise=1.0)[0],
+        latent_image=graph.latent,
+    )[0]
+    graph.save(sampled, "sampler")
+    found = latents(graph)
+    assert torch.equal(found["optimizer"], found["sampler"])
+
+
+def test_a_mask_keeps_the_rest_bit_for_bit(latents):
+    graph = Demo()
+    picture = graph.add("EmptyImage", width=128, height=128, batch_size=1, color=0x8090A0)[0]
+    encoded = graph.add("VAEEncode", pixels=picture, vae=graph.vae)[0]
+    mask = graph.add("SolidMask", value=0.0, width=128, height=128)[0]
+    half = graph.add("SolidMask", value=1.0, width=64, height=128)[0]
+    mask = graph.add("MaskComposite", destination=mask, source=half, x=0, y=0, operation="add")[0]
+    masked = graph.add("SetLatentNoiseMask", samples=encoded, mask=mask)[0]
+    graph.save(encoded, "before")
+    graph.optimise("after", latent_image=masked)
+    found = latents(graph)
+    before, after = found["before"], found["after"]
+    # ComfyUI scales latents into the model's range and back, so untouched values differ by rounding alone
+    torch.testing.assert_close(after[..., 8:], before[..., 8:], rtol=1e-6, atol=1e-6)
+    assert (after[..., :8] - before[..., :8]).abs().mean() > 0.05
+
+
+def test_a_batch_of_two_runs(latents):
+    graph = Demo(batch=2)
+    graph.optimise()
+    pair = latents(graph)["run"]
+    assert pair.shape == (2, 4, 16, 16)
+    assert not torch.equal(pair[0], pair[1])
+
+
+def test_best_is_not_worse_than_last(server, latents):
+    best, last = latents(method(result="best", steps=6))["run"], latents(method(steps=6))["run"]
+    assert not torch.equal(best, last)
+
+
+def test_cancel_stops_within_a_step_and_leaves_nothing_behind(server, latents):
+    before = latents(method())["run"]
+    prompt_id = server.queue(method(steps=5000, seed=3))
+    time.sleep(4)
+    assert server.get("/queue")["queue_running"], "the long run ended before it could be cancelled"
+    asked = time.monotonic()
+    server.post("/interrupt", {})
+    with pytest.raises(PromptError, match="interrupted"):
+        server.wait(prompt_id, 60)
+    assert time.monotonic() - asked < 5
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    assert torch.equal(latents(method())["run"], before)
+
+
+def test_loss_combination_and_scores(server):
+    graph = Demo(batch=2)
+    other = graph.add("RefereeLoss", referee=graph.referee, text="a blue square", itm_weight=1.0, caption_weight=0.0)[0]
+    both = graph.add("RefereeCombineLosses", losses__loss_0=graph.loss, losses__loss_1=other, weights="1, 0.5")[0]
+    _, image, _ = graph.optimise(loss=both)[:3]
+    ranked, best, report = graph.add("RefereeScore", images=image, loss=both)[:3]
+    graph.add("PreviewImage", images=ranked)
+    graph.add("PreviewAny", source=report)
+    graph.add("PreviewAny", source=best)
+    texts = [o["text"][0] for o in server.run(graph).values() if "text" in o]
+    lines = next(t for t in texts if "image 1" in t).splitlines()
+    losses = [float(line.split("loss ")[1].split(" ")[0]) for line in lines]
+    assert len(losses) == 2
+    assert all("1.itm" in line and "1.caption" in line and "2.itm" in line for line in lines)
+    assert min(losses) == pytest.approx(float(next(t for t in texts if "image" not in t)), abs=1e-3)
