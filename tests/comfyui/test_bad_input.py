@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from scripts.comfy import PromptError
 
-from .conftest import Demo
+from comfyui.conftest import Demo
 
 
 def failure(server, graph: Demo) -> str:

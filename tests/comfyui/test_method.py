@@ -7,7 +7,7 @@ import torch
 
 from scripts.comfy import PromptError
 
-from .conftest import LOOP, Demo
+from comfyui.conftest import LOOP, Demo
 
 
 
