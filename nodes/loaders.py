@@ -54,9 +54,8 @@ class RefereeDemoModels(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
+        from ..referee_core.demo.storage import path
         from .bridge.demo import load_clip, load_model, load_vae
         from .bridge.referee import load_referee
-
-        from ..referee_core.demo.storage import path
 
         return io.NodeOutput(load_model(), load_clip(), load_vae(), load_referee(path("referee")))

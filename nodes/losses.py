@@ -65,7 +65,10 @@ class RefereeCombineLosses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         losses = io.Autogrow.TemplatePrefix(
-            Loss.Input("loss", tooltip="A loss to add. Another socket appears when this one is used."), prefix="loss_", min=1, max=16
+            Loss.Input("loss", tooltip="A loss to add. Another socket appears when this one is used."),
+            prefix="loss_",
+            min=1,
+            max=16,
         )
         return io.Schema(
             node_id="RefereeCombineLosses",
@@ -94,7 +97,9 @@ class RefereeCombineLosses(io.ComfyNode):
         except ValueError:
             raise ValueError(f"The input 'weights' must be numbers separated by commas, got {weights!r}.") from None
         if len(factors) != len(given):
-            raise ValueError(f"The input 'weights' has {len(factors)} numbers for {len(given)} losses: give one for each.")
+            raise ValueError(
+                f"The input 'weights' has {len(factors)} numbers for {len(given)} losses: give one for each."
+            )
         patchers = tuple(dict.fromkeys(p for loss in given for p in loss.patchers))
         return io.NodeOutput(LoadedLoss(combine([loss.loss for loss in given], factors), patchers))
 
@@ -130,7 +135,8 @@ class RefereeScore(io.ComfyNode):
         rows = [plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device)) for image in images]
         totals = torch.cat([total for total, _ in rows]).cpu()
         lines = [
-            f"image {i + 1}: loss {total:.3f} · " + " · ".join(f"{name} {float(value):.3f}" for name, value in terms.items())
+            f"image {i + 1}: loss {total:.3f} · "
+            + " · ".join(f"{name} {float(value):.3f}" for name, value in terms.items())
             for i, (total, (_, terms)) in enumerate(zip(totals.tolist(), rows, strict=True))
         ]
         order = totals.argsort(stable=True)

@@ -69,8 +69,8 @@ class RefereeOptimizer(io.ComfyNode):
             inputs=[
                 io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. Image VAEs only (SD 1.5, SDXL, SD3, Flux)."),
                 io.Latent.Input(
-                    "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent starts there. A "
-                    "noise mask limits the change to the masked part."
+                    "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent starts there. "
+                    "A noise mask limits the change to the masked part."
                 ),
                 Loss.Input("loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."),
                 PriorSocket.Input("prior", optional=True, tooltip="Keeps the picture natural. Without it the referee acts alone."),
@@ -114,7 +114,9 @@ class RefereeOptimizer(io.ComfyNode):
         from .bridge.sampler import Game, run
 
         if loss is None and prior is None:
-            raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both.")
+            raise ValueError(
+                "Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both."
+            )
         settings = _settings(steps, variant, w1, lr, lr_end, noise, tail, views_at_once)
         game = Game(vae, loss, augmentation=augmentation, averaging=averaging, settings=settings)
         history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps)

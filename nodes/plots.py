@@ -6,7 +6,9 @@ from .sockets import CATEGORY, History
 
 
 def _index() -> io.Int.Input:
-    return io.Int.Input("index", default=0, min=0, max=4095, tooltip="Which image of the batch to show, counted from 0.")
+    return io.Int.Input(
+        "index", default=0, min=0, max=4095, tooltip="Which image of the batch to show, counted from 0."
+    )
 
 
 def _size() -> list:

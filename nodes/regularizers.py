@@ -40,7 +40,7 @@ class RefereeAugmentation(io.ComfyNode):
             _strength("translation", 0.1, 0.5, "Largest shift, as a share of the picture."),
             _strength("perspective", 0.2, 1.0, "Tilt of the picture plane, in 40 % of the views."),
             _strength(
-                "colour", 0.1, 0.5, "Change of brightness, contrast, saturation and hue, in half of the views. Too much hue makes "
+                "colour", 0.1, 0.5, "Change of brightness, contrast, saturation and hue, in half of the views. Too much makes "
                 "colour words meaningless."
             ),
             _strength("erasing", 0.4, 0.9, "Largest share of the picture painted black in a box."),
@@ -72,7 +72,9 @@ class RefereeAugmentation(io.ComfyNode):
                     "all, more noise). custom: your own strengths. none: the bare image, which ends in an adversarial picture.",
                 )
             ],
-            outputs=[AugmentationSocket.Output("augmentation", tooltip="Connect to Referee Optimizer or Referee Sampler.")],
+            outputs=[
+                AugmentationSocket.Output("augmentation", tooltip="Connect to Referee Optimizer or Referee Sampler.")
+            ],
         )
 
     @classmethod
@@ -105,7 +107,7 @@ class RefereeSDSGuidance(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "weight", default=800.0, min=0.0, max=10000.0, step=10.0,
-                    tooltip="How strongly the prior pulls in the first step (w2). More is more natural and obeys less. The paper: 800.",
+                    tooltip="How strongly the prior pulls in the first step (w2). More: more natural, less obedient. The paper: 800.",
                 ),
                 io.Float.Input(
                     "weight_end", default=400.0, min=0.0, max=10000.0, step=10.0,
@@ -133,7 +135,9 @@ class RefereeSDSGuidance(io.ComfyNode):
 
         if t_min > t_max:
             raise ValueError(f"The input 't_min' ({t_min}) is larger than 't_max' ({t_max}): exchange them.")
-        return io.NodeOutput(Prior(model, positive, negative, cfg, Schedule(weight, weight_end, schedule), t_min, t_max))
+        return io.NodeOutput(
+            Prior(model, positive, negative, cfg, Schedule(weight, weight_end, schedule), t_min, t_max)
+        )
 
 
 class RefereeEMARestart(io.ComfyNode):

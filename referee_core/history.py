@@ -54,7 +54,9 @@ class History:
             self.restarts.append(step.index)
         if step.index % self.every == 0:
             image = step.x if step.x is not None else self._decoded(step.z, decode)
-            gradients = (g if g is None else g.detach().float().cpu() for g in (step.referee_gradient, step.sds_gradient))
+            gradients = (
+                g if g is None else g.detach().float().cpu() for g in (step.referee_gradient, step.sds_gradient)
+            )
             self.frames.append(Frame(step.index, image.detach().float().clamp(0, 1).cpu(), *gradients))
         self.best_z, self.best_loss = step.best_z, step.best_loss
 

@@ -44,7 +44,9 @@ def bind(referee: Referee, text: str, **weights: float) -> RefereeLoss:
     if unknown:
         raise ValueError(f"this referee has no loss {', '.join(sorted(unknown))}; it offers {', '.join(referee.terms)}")
     if not any(weights.values()):
-        raise ValueError("Every weight of this referee loss is 0: give at least one of them a value, or remove the loss.")
+        raise ValueError(
+            "Every weight of this referee loss is 0: give at least one of them a value, or remove the loss."
+        )
     return RefereeLoss((Part(referee, referee.encode(text), dict(weights)),))
 
 

@@ -46,9 +46,7 @@ def history_plot(history: History, image: int = 0, width: int = 960, panel_heigh
 
 
 def _points(history: History, name: str, image: int) -> list[tuple[int, float]]:
-    return [
-        (i, float(v[min(image, len(v) - 1)])) for i, v in enumerate(history.curves[name]) if v is not None
-    ]
+    return [(i, float(v[min(image, len(v) - 1)])) for i, v in enumerate(history.curves[name]) if v is not None]
 
 
 def _panel(draw: ImageDraw.ImageDraw, box, title: str, curves: dict, history: History, log: bool) -> None:
@@ -125,6 +123,8 @@ def gradient_view(history: History, image: int = 0, columns: int = 9, size: int 
         if row:
             sheets.append(_strip(row, columns, size))
     if not sheets:
-        raise ValueError("This history holds no gradients: the run had neither a referee nor a prior at a recorded step.")
+        raise ValueError(
+            "This history holds no gradients: the run had neither a referee nor a prior at a recorded step."
+        )
     width = max(sheet.shape[2] for sheet in sheets)
     return torch.cat([F.pad(sheet, (0, width - sheet.shape[2]), value=1.0) for sheet in sheets], dim=1)

@@ -96,7 +96,9 @@ def generators(seed: int, batch: int) -> dict[str, list[torch.Generator]]:
     """One CPU generator for each purpose and image: leaving a part out changes nothing in the others' randomness."""
 
     def one(number: int) -> torch.Generator:
-        return torch.Generator().manual_seed((seed + 0x9E3779B97F4A7C15 * (1 + number)) % 2**63)  # spread by the golden ratio
+        return torch.Generator().manual_seed(
+            (seed + 0x9E3779B97F4A7C15 * (1 + number)) % 2**63
+        )  # spread by the golden ratio
 
     return {name: [one(len(STREAMS) * i + k) for i in range(batch)] for k, name in enumerate(STREAMS)}
 

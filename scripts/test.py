@@ -7,4 +7,6 @@ from environment import PACK, enter
 
 if __name__ == "__main__":
     enter()
-    raise SystemExit(subprocess.run([sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests"])], cwd=PACK).returncode)
+    raise SystemExit(
+        subprocess.run([sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests"])], cwd=PACK).returncode
+    )

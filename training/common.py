@@ -12,7 +12,6 @@ from referee_core.demo.storage import FOLDER
 from referee_core.demo.world import Scene, random_scene, render
 
 
-
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -44,7 +43,17 @@ def cosine_lr(optimizer: torch.optim.Optimizer, step: int, steps: int, peak: flo
         group["lr"] = max(lr, peak * 0.01)
 
 
-def run(name: str, module: torch.nn.Module, steps: int, loss_at, *, peak: float, state_dir: Path, bf16: bool, decay: float = 0.998):
+def run(
+    name: str,
+    module: torch.nn.Module,
+    steps: int,
+    loss_at,
+    *,
+    peak: float,
+    state_dir: Path,
+    bf16: bool,
+    decay: float = 0.998,
+):
     """Train ``module``: ``loss_at(step, rng) -> (loss, figures)``. Saves its state every minute and goes on from it.
 
     Returns the averaged state dict. A run that is stopped and resumed sees the same batches: the generator of a step is
@@ -65,7 +74,12 @@ def run(name: str, module: torch.nn.Module, steps: int, loss_at, *, peak: float,
     def save(step: int) -> None:
         part = checkpoint.with_suffix(".part")
         torch.save(
-            {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state, "step": step},
+            {
+                "module": module.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average.state,
+                "step": step,
+            },
             part,
         )
         part.replace(checkpoint)

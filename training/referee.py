@@ -143,7 +143,12 @@ def loss_function(student: Student, steps: int):
 def measure(net: Blip2, count: int = 600) -> dict:
     """Accuracies on held-out pictures and captions: ITM's own decision, and which caption has the lower loss."""
     rng = random.Random("referee-test")
-    sums = {"itm_accuracy_swap": 0.0, "itm_accuracy_colour": 0.0, "itm_accuracy_shape": 0.0, "caption_prefers_truth": 0.0}
+    sums = {
+        "itm_accuracy_swap": 0.0,
+        "itm_accuracy_colour": 0.0,
+        "itm_accuracy_shape": 0.0,
+        "caption_prefers_truth": 0.0,
+    }
     done = 0
     while done < count:
         scenes, pictures, _ = common.batch(rng, 50, held_out=True)

@@ -12,8 +12,8 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 
-from ...referee_core.averaging import EMARestart
 from ...referee_core.augment import NONE, Augmentation
+from ...referee_core.averaging import EMARestart
 from ...referee_core.history import History
 from ...referee_core.referee_can_play import PAPER, Settings, Step, referee_can_play
 from ...referee_core.schedules import Schedule
@@ -31,7 +31,9 @@ class GuidedDenoiser:
         self.sampling = guider.inner_model.model_sampling
 
     def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        percent = (1 - t.double() / 999).clamp(0.001, 0.999)  # ComfyUI reads the two ends as no noise and infinite noise
+        percent = (1 - t.double() / 999).clamp(
+            0.001, 0.999
+        )  # ComfyUI reads the two ends as no noise and infinite noise
         sigma = torch.tensor([float(self.sampling.percent_to_sigma(float(p))) for p in percent])
         one, zero = torch.ones_like(sigma), torch.zeros_like(sigma)
         return self.sampling.noise_scaling(sigma, zero, one), self.sampling.noise_scaling(sigma, one, zero)
@@ -64,7 +66,9 @@ class RefereeCanPlay(comfy.samplers.Sampler):
         self.game, self.on_step = game, on_step
         self.decoder = Decoder(game.vae)
 
-    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
         self.decoder.check_latent(noise)
         game = replace(self.game, settings=replace(self.game.settings, steps=len(sigmas) - 1))
         prior = None
@@ -163,7 +167,9 @@ def _run_with_prior(game: Game, prior: Prior, latent: dict, seed: int, on_step) 
     guider = comfy.samplers.CFGGuider(prior.model)
     guider.set_conds(prior.positive, prior.negative)
     guider.set_cfg(prior.cfg)
-    samples = comfy.sample.fix_empty_latent_channels(prior.model, latent["samples"], latent.get("downscale_ratio_spacial"))
+    samples = comfy.sample.fix_empty_latent_channels(
+        prior.model, latent["samples"], latent.get("downscale_ratio_spacial")
+    )
     sampler.decoder.check_latent(samples)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     sigmas = torch.linspace(1, 0, game.settings.steps + 1)

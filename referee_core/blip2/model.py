@@ -78,7 +78,5 @@ def itm_loss(logits: torch.Tensor) -> torch.Tensor:
 def caption_loss(logits: torch.Tensor, ids: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
     """L_cg: mean cross-entropy of each next token with label smoothing 0.1, [B, L, V] -> [B]."""
     targets, real = ids[:, 1:], text_mask[:, 1:]
-    losses = F.cross_entropy(
-        logits[:, :-1].transpose(1, 2), targets, reduction="none", label_smoothing=LABEL_SMOOTHING
-    )
+    losses = F.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none", label_smoothing=LABEL_SMOOTHING)
     return (losses * real).sum(dim=1) / real.sum(dim=1)

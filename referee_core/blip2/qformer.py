@@ -30,7 +30,9 @@ class Attention(nn.Module):
     def keys_values(self, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.split(self.key(source)), self.split(self.value(source))
 
-    def forward(self, x: torch.Tensor, keys_values: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None = None):
+    def forward(
+        self, x: torch.Tensor, keys_values: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None = None
+    ):
         attended = F.scaled_dot_product_attention(self.split(self.query(x)), *keys_values, attn_mask=mask)
         return self.norm(x + self.out(attended.transpose(1, 2).flatten(2)))
 

@@ -40,7 +40,7 @@ def load(path: Path) -> Blip2Referee:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118: not a dict
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # not a dict: it has no items()
     except SafetensorError as error:
         raise ValueError(
             f"{path.name} cannot be read as safetensors ({error}). It is damaged or cut off, or a pickle with a changed name: "

@@ -47,7 +47,9 @@ def _lab(rgb: torch.Tensor) -> np.ndarray:
 def _name_pixels(picture: torch.Tensor) -> np.ndarray:
     """[H, W] of 0 for background, 1 + index of the colour elsewhere."""
     lab = _lab(picture)
-    edge = np.concatenate([lab[:3].reshape(-1, 3), lab[-3:].reshape(-1, 3), lab[:, :3].reshape(-1, 3), lab[:, -3:].reshape(-1, 3)])
+    edge = np.concatenate(
+        [lab[:3].reshape(-1, 3), lab[-3:].reshape(-1, 3), lab[:, :3].reshape(-1, 3), lab[:, -3:].reshape(-1, 3)]
+    )
     palette = _lab(torch.tensor(list(COLOURS.values())).T[:, None, :])[0]
     references = np.concatenate([np.median(edge, axis=0)[None], palette])
     distance = np.linalg.norm(lab[:, :, None, :] - references, axis=-1)

@@ -54,7 +54,9 @@ class Demo(Graph):
 def server(tmp_path_factory):
     comfyui = find_comfyui()
     assert comfyui is not None, "no ComfyUI: run scripts/test.py, or set COMFYUI_PATH"
-    with Server(comfyui, tmp_path_factory.mktemp("comfyui"), tuple(os.environ.get("REFEREE_COMFYUI_ARGS", "--cpu").split())) as server:
+    with Server(
+        comfyui, tmp_path_factory.mktemp("comfyui"), tuple(os.environ.get("REFEREE_COMFYUI_ARGS", "--cpu").split())
+    ) as server:
         yield server
 
 

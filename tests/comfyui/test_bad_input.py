@@ -6,9 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scripts.comfy import PromptError
-
 from comfyui.conftest import Demo
+from scripts.comfy import PromptError
 
 
 def failure(server, graph: Demo) -> str:

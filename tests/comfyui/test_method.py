@@ -5,11 +5,8 @@ import time
 import pytest
 import torch
 
-from scripts.comfy import PromptError
-
 from comfyui.conftest import LOOP, Demo
-
-
+from scripts.comfy import PromptError
 
 
 def method(**changes) -> Demo:

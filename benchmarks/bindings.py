@@ -1,0 +1,107 @@
+"""Right bindings on held-out two-object prompts, for plain sampling, SDS alone, inversion alone and the method.
+
+``python benchmarks/bindings.py [--prompts 40]`` runs the bundled demo graph through a real ComfyUI for each prompt (prompt i
+with seed i) and counts the pictures in which the exact judge finds the two objects asked for, and nothing else. For the
+finished pictures it also measures the referee's loss on the bare picture, L(x), and over augmented views, L~(x) (Table 2 of
+the paper). Results are kept as they come: run it again to go on.
+"""
+
+import argparse
+import io
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+PACK = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PACK), str(PACK / "scripts")]
+
+from environment import enter  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+VIEWS = 64
+
+
+def prompts(count: int) -> list:
+    from referee_core.demo.world import two_object_scenes
+
+    return random.Random("bindings").sample(two_object_scenes(held_out=True), count)
+
+
+def measure(png: bytes, scene) -> dict:
+    """The judge's verdict and the referee's losses of one picture."""
+    import torch
+    from demo import judged
+    from PIL import Image
+
+    from referee_core.augment import NONE, Augmentation
+    from referee_core.blip2.weights import load
+    from referee_core.demo.storage import path
+    from referee_core.demo.world import caption
+    from referee_core.losses import bind, expected_loss
+    from referee_core.plots import to_tensor
+
+    verdict = judged(png)
+    loss = bind(load(path("referee")), caption(scene), itm=1.0, caption=1.0)
+    picture = to_tensor(Image.open(io.BytesIO(png)))[None]
+    augmented = Augmentation(count=VIEWS, rotation=15, colour=0.04, erasing=0.06)
+    losses = {}
+    for name, augmentation in (("L", NONE), ("L_augmented", augmented)):
+        _, terms = expected_loss(
+            loss, picture.clone().requires_grad_(), augmentation, [torch.Generator().manual_seed(0)]
+        )
+        losses[name] = {k: round(v.item(), 4) for k, v in terms.items()}
+    return {"right": verdict.right(scene), "saw": str(verdict), **losses}
+
+
+def table(rows: list[dict]) -> str:
+    """The results as Markdown."""
+    from demo import VARIANTS
+
+    lines = [
+        f"| {len(rows)} prompts | right | L(x): itm & caption | L~(x): itm & caption |",
+        "|---|---|---|---|",
+    ]
+    for name, title in VARIANTS.items():
+        found = [row[name] for row in rows]
+        right = sum(f["right"] for f in found) / len(found)
+
+        def mean(kind: str, found=found) -> str:
+            return " & ".join(f"{sum(f[kind][t] for f in found) / len(found):.3f}" for t in ("itm", "caption"))
+
+        lines.append(f"| {title} | {100 * right:.1f} % | {mean('L')} | {mean('L_augmented')} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=40)
+    args = parser.parse_args()
+    comfyui = enter()
+
+    from comfy import Server
+    from demo import VARIANTS, run_demo
+
+    from referee_core.demo.world import caption
+
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "bindings.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    with tempfile.TemporaryDirectory() as base, Server(comfyui, Path(base)) as server:
+        for i, scene in enumerate(prompts(args.prompts)):
+            if i < len(rows):
+                continue
+            files = run_demo(server, caption(scene), seed=i)
+            rows.append(
+                {"prompt": caption(scene), "seed": i, **{name: measure(files[name], scene) for name in VARIANTS}}
+            )
+            with path.open("a") as out:
+                out.write(json.dumps(rows[-1]) + "\n")
+            print(i, caption(scene), {name: rows[-1][name]["right"] for name in VARIANTS}, flush=True)
+    (RESULTS / "bindings.md").write_text(table(rows) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
