@@ -1,6 +1,6 @@
 """Right bindings on held-out two-object prompts, for plain sampling, SDS alone, inversion alone and the method.
 
-``python benchmarks/bindings.py [--prompts 40]`` runs the bundled demo graph through a real ComfyUI for each prompt (prompt i
+``python -m benchmarks.bindings [--prompts 40]`` runs the bundled demo graph through a real ComfyUI for each prompt (prompt i
 with seed i) and counts the pictures in which the exact judge finds the two objects asked for, and nothing else. For the
 finished pictures it also measures the referee's loss on the bare picture, L(x), and over augmented views, L~(x) (Table 2 of
 the paper). Results are kept as they come: run it again to go on.
@@ -10,14 +10,12 @@ import argparse
 import io
 import json
 import random
-import sys
 import tempfile
 from pathlib import Path
 
-PACK = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PACK), str(PACK / "scripts")]
-
-from environment import enter  # noqa: E402
+from scripts.demo import VARIANTS, judged, run_demo
+from scripts.environment import enter
+from scripts.server import Server
 
 RESULTS = Path(__file__).parent / "results"
 VIEWS = 64
@@ -32,7 +30,6 @@ def prompts(count: int) -> list:
 def measure(png: bytes, scene) -> dict:
     """The judge's verdict and the referee's losses of one picture."""
     import torch
-    from demo import judged
     from PIL import Image
 
     from referee_core.augment import NONE, Augmentation
@@ -57,8 +54,6 @@ def measure(png: bytes, scene) -> dict:
 
 def table(rows: list[dict]) -> str:
     """The results as Markdown."""
-    from demo import VARIANTS
-
     lines = [
         f"| {len(rows)} prompts | right | L(x): itm & caption | L~(x): itm & caption |",
         "|---|---|---|---|",
@@ -79,9 +74,6 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=40)
     args = parser.parse_args()
     comfyui = enter()
-
-    from comfy import Server
-    from demo import VARIANTS, run_demo
 
     from referee_core.demo.world import caption
 

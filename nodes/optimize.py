@@ -9,9 +9,9 @@ def _loop_inputs() -> list:
     """The loop's own numbers, the same on both nodes."""
     return [
         io.Combo.Input(
-            "variant", options=["paper", "reference code"], default="paper",
-            tooltip="reference code: also the authors' warm-up of 10 steps, noise on the referee's gradient, little noise at the "
-            "end, and a constant rate for the prior.",
+            "preset", options=["paper", "reference code"], default="paper",
+            tooltip="What no field below sets. reference code: the authors' warm-up of 10 steps, noise on the referee's gradient, "
+            "little noise at the end, and a constant rate for the prior.",
         ),
         io.Float.Input(
             "w1", default=2.0, min=0.0, max=100.0, step=0.1,
@@ -34,19 +34,22 @@ def _loop_inputs() -> list:
             "tail", default=10, min=0, max=1000,
             tooltip="The last steps, in which only the prior acts and cleans up. 0 lets the referee play to the end.",
         ),
-        io.Int.Input(
-            "views_at_once", default=10, min=1, max=256, advanced=True,
-            tooltip="Augmented views that go through the referee together. Fewer need less memory; the result is the same.",
-        ),
     ]  # fmt: skip
 
 
-def _settings(steps, variant, w1, lr, lr_end, noise, tail, views_at_once):
+def _views_at_once() -> io.Int.Input:
+    return io.Int.Input(
+        "views_at_once", default=10, min=1, max=256, advanced=True,
+        tooltip="Augmented views that go through the referee together. Fewer need less memory; the result is the same.",
+    )  # fmt: skip
+
+
+def _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once):
     from dataclasses import replace
 
     from ..referee_core.referee_can_play import PRESETS
 
-    base = PRESETS[variant]
+    base = PRESETS[preset]
     schedule = replace(base.lr, start=lr, end=lr_end)
     return replace(
         base, steps=steps, w1=w1, lr=schedule, noise=noise, tail=tail, micro_batch=views_at_once,
@@ -94,6 +97,7 @@ class RefereeOptimizer(io.ComfyNode):
                     "record_every", default=10, min=1, max=1000, advanced=True,
                     tooltip="Steps between the pictures kept for Filmstrip and Gradient View.",
                 ),
+                _views_at_once(),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The optimised latent."),
@@ -104,7 +108,7 @@ class RefereeOptimizer(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, vae, latent_image, seed, steps, variant, w1, lr, lr_end, noise, tail, views_at_once, result, record_every,
+        cls, vae, latent_image, seed, steps, preset, w1, lr, lr_end, noise, tail, views_at_once, result, record_every,
         loss=None, prior=None, augmentation=None, averaging=None,
     ) -> io.NodeOutput:  # fmt: skip
         from comfy_api.latest import ui
@@ -117,15 +121,16 @@ class RefereeOptimizer(io.ComfyNode):
             raise ValueError(
                 "Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both."
             )
-        settings = _settings(steps, variant, w1, lr, lr_end, noise, tail, views_at_once)
+        settings = _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once)
         game = Game(vae, loss, augmentation=augmentation, averaging=averaging, settings=settings)
         history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps)
 
         def on_step(step, decode):
             history.add(step, decode)
-            live.update(step)
+            live.update(step, decode)
 
         latent, image = run(game, prior, latent_image, seed, on_step, best=result == "best", history=history)
+        live.finish(history.final)
         return io.NodeOutput(latent, image, history, ui=ui.PreviewImage(image, cls=cls))
 
 
@@ -137,7 +142,7 @@ class RefereeSampler(io.ComfyNode):
             display_name="Referee Sampler",
             category=CATEGORY,
             description="Referee Can Play as a SAMPLER for SamplerCustomAdvanced: the guider is the prior, the number of sigmas "
-            "sets the number of steps.",
+            "sets the number of steps. Curves and pictures of the run come only from Referee Optimizer.",
             search_aliases=["referee can play sampler", "blip2 sampler"],
             inputs=[
                 io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. Image VAEs only."),
@@ -145,31 +150,36 @@ class RefereeSampler(io.ComfyNode):
                 AugmentationSocket.Input("augmentation", optional=True, tooltip="Random views for the referee."),
                 Averaging.Input("averaging", optional=True, tooltip="EMA-Restart."),
                 io.Float.Input(
-                    "sds_weight", default=800.0, min=0.0, max=10000.0, step=10.0,
+                    "weight", default=800.0, min=0.0, max=10000.0, step=10.0,
                     tooltip="How strongly the guider's model pulls in the first step (w2). 0 here and at the end leaves it out.",
                 ),
                 io.Float.Input(
-                    "sds_weight_end", default=400.0, min=0.0, max=10000.0, step=10.0, tooltip="The pull in the last step."
+                    "weight_end", default=400.0, min=0.0, max=10000.0, step=10.0, tooltip="The pull in the last step."
+                ),
+                io.Combo.Input(
+                    "schedule", options=["cosine", "linear", "constant"], default="cosine",
+                    tooltip="How the weight goes from start to end; constant keeps the first value.",
                 ),
                 io.Int.Input("t_min", default=50, min=0, max=999, advanced=True, tooltip="Smallest timestep of score distillation."),
                 io.Int.Input("t_max", default=949, min=0, max=999, advanced=True, tooltip="Largest timestep of score distillation."),
                 *_loop_inputs(),
+                _views_at_once(),
             ],
             outputs=[io.Sampler.Output("sampler", tooltip="Connect to SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, vae, sds_weight, sds_weight_end, t_min, t_max, variant, w1, lr, lr_end, noise, tail, views_at_once,
+        cls, vae, weight, weight_end, schedule, t_min, t_max, preset, w1, lr, lr_end, noise, tail, views_at_once,
         loss=None, augmentation=None, averaging=None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..referee_core.schedules import Schedule
         from .bridge.sampler import Game, RefereeCanPlay
 
-        if loss is None and not (sds_weight or sds_weight_end):
-            raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', or give 'sds_weight' a value.")
+        if loss is None and not (weight or weight_end):
+            raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', or give 'weight' a value.")
         if t_min > t_max:
             raise ValueError(f"The input 't_min' ({t_min}) is larger than 't_max' ({t_max}): exchange them.")
-        settings = _settings(1, variant, w1, lr, lr_end, noise, tail, views_at_once)
-        weight = Schedule(sds_weight, sds_weight_end)
-        return io.NodeOutput(RefereeCanPlay(Game(vae, loss, weight, t_min, t_max, augmentation, averaging, settings)))
+        settings = _settings(1, preset, w1, lr, lr_end, noise, tail, views_at_once)
+        prior = Schedule(weight, weight_end, schedule)
+        return io.NodeOutput(RefereeCanPlay(Game(vae, loss, prior, t_min, t_max, augmentation, averaging, settings)))

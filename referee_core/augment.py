@@ -87,7 +87,7 @@ class Augmentation:
             views = self._crop(views, generator)
         seed = int(torch.randint(2**62, (), generator=generator))
         with torch.random.fork_rng(devices=[]):  # kornia draws from the global CPU generator
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             for augment in self.maps():
                 views = augment(views)
         spread = self.noise * torch.rand(len(views), 1, 1, 1, generator=generator)

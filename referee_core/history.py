@@ -49,11 +49,13 @@ class History:
             curve = self.curves.setdefault(name, [])
             curve += [None] * (step.index - len(curve))
             curve.append(value if value is None else value.detach().float().cpu())
+        for curve in self.curves.values():
+            curve += [None] * (step.index + 1 - len(curve))
         self.steps = step.index + 1
         if step.restart:
             self.restarts.append(step.index)
         if step.index % self.every == 0:
-            image = step.x if step.x is not None else self._decoded(step.z, decode)
+            image = step.x if step.x is not None else self._decoded(step.before, decode)
             gradients = (
                 g if g is None else g.detach().float().cpu() for g in (step.referee_gradient, step.sds_gradient)
             )

@@ -1,5 +1,6 @@
 """Pictures of a run: curves, filmstrip, gradients. Drawn with Pillow, so that no plotting library is needed."""
 
+import itertools
 import math
 
 import torch
@@ -77,7 +78,7 @@ def _panel(draw: ImageDraw.ImageDraw, box, title: str, curves: dict, history: Hi
             draw.line((x, y, x, y + 4), (150, 150, 150))
     draw.text((left, top - 13), title, INK, font, anchor="lm")
     x = right
-    for colour, (name, points) in reversed(list(zip(PALETTE, curves.items(), strict=False))):
+    for colour, (name, points) in reversed(list(zip(itertools.cycle(PALETTE), curves.items(), strict=False))):
         places = [place(*p) for p in points]
         draw.line(places if len(places) > 1 else places * 2, colour, 2)
         if len(curves) > 1:

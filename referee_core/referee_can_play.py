@@ -66,13 +66,14 @@ class Step:
     Attributes:
         index: counted from 0. loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
         referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values; restart: whether z jumped to
-        its average. z: the latent after the step. x: the decoded image before the step [B, 3, H, W], not clamped, or
+        its average. before, z: the latent before and after the step. x: the decoded image before the step [B, 3, H, W], not clamped, or
         None when the step needed none. referee_gradient, sds_gradient: the gradients on z, or None.
         best_z: for each image the latent with the lowest L~ so far; best_loss: that value.
     """
 
     index: int
     steps: int
+    before: torch.Tensor
     z: torch.Tensor
     lr: float
     sds_weight: float = 0.0
@@ -133,32 +134,36 @@ def referee_can_play(
         decode: differentiable, z -> image [B, 3, H, W], nominally in [0, 1].
         mask: [B or 1, 1, h, w] in [0, 1]; where it is 0 the latent stays what it was, bit for bit.
     Raises:
-        ValueError: neither a loss nor a prior is given. RuntimeError: a gradient vanished or is not finite.
+        ValueError: neither a loss nor a prior is given, or the tail is as long as the run.
+        RuntimeError: a gradient vanished or is not finite.
     """
     s = settings
-    if prior is not None and not prior.weight.start and not prior.weight.end:
+    if prior is not None and prior.weight.is_zero:
         prior = None
     if loss is not None and not s.w1:
         loss = None
     if loss is None and prior is None:
         raise ValueError("Nothing to optimise: connect a referee loss, an SDS prior, or both, with weights above 0.")
+    tail = s.tail if loss is not None and prior is not None else 0
+    if tail >= s.steps:
+        raise ValueError(f"A tail of {tail} leaves none of the {s.steps} steps for the referee: lower it or add steps.")
     start, z = z, z.detach().clone().requires_grad_()
     streams = generators(seed, len(z))
     adam = torch.optim.Adam([z], lr=1.0, betas=s.betas, weight_decay=s.weight_decay)
     average = z.detach().clone()
     best_z, best_loss = z.detach().clone(), z.new_full((len(z),), float("inf")).detach()
-    tail = s.tail if loss is not None and prior is not None else 0
     for i in range(s.steps):
         in_tail = i >= s.steps - tail
         lr = s.lr.at(i, s.steps)
-        record = Step(i, s.steps, z=z, lr=lr)
+        record = Step(i, s.steps, before=z.detach().clone(), z=z, lr=lr)
 
         g_sds = None
         if prior is not None:
             record.sds_weight = prior.weight.at(i, s.steps)
             g_sds = prior.gradient(z.detach(), record.sds_weight, streams["sds"])
             g_sds = g_sds if mask is None else g_sds * mask
-            record.sds_gradient, record.sds_norm = g_sds, _checked(norm(g_sds), "score distillation", i)
+            first = i == 0 and record.sds_weight > 0
+            record.sds_gradient, record.sds_norm = g_sds, _checked(norm(g_sds), "score distillation", i, first)
 
         if loss is not None and not in_tail:
             x = decode(z)
@@ -166,11 +171,11 @@ def referee_can_play(
             record.loss, record.terms = expected_loss(loss, leaf, augmentation, streams["augmentation"], s.micro_batch)
             (g,) = torch.autograd.grad(x, z, leaf.grad)
             g = g if mask is None else g * mask
-            record.referee_norm = _checked(norm(g), "the referee", i)
+            record.referee_norm = _checked(norm(g), "the referee", i, i == 0)
             improved = record.loss < best_loss
             best_loss = torch.where(improved, record.loss, best_loss)
             best_z[improved] = z.detach()[improved]
-            g_ref = s.w1 * g * (norm(g_sds) / norm(g).clamp_min(TINY) if g_sds is not None else 1.0)
+            g_ref = s.w1 * g if g_sds is None else s.w1 * norm(g_sds) * (g / norm(g).clamp_min(TINY))
             record.referee_gradient = g_ref
             if s.gradient_noise:
                 g_ref = g_ref + s.gradient_noise * randn_like(z, streams["gradient noise"])
@@ -188,14 +193,14 @@ def referee_can_play(
                 z.copy_(z * mask + start * (1 - mask))
             if averaging is not None:
                 average = averaging.update(average, z)
-                if not in_tail and averaging.restarts_at(i + 1):
-                    z.copy_(average)
+                if i < s.steps - s.tail and averaging.restarts_at(i + 1):
+                    z.copy_(average if mask is None else torch.where(mask > 0, average, start))
                     record.restart = True
         record.z, record.best_z, record.best_loss = z.detach().clone(), best_z.clone(), best_loss
         yield record
 
 
-def _checked(norms: torch.Tensor, term: str, step: int) -> torch.Tensor:
+def _checked(norms: torch.Tensor, term: str, step: int, must_move: bool) -> torch.Tensor:
     """Gradient norms [B] on the CPU, or an error that names the term."""
     norms = norms.detach().flatten().cpu()
     if not torch.isfinite(norms).all():
@@ -203,7 +208,7 @@ def _checked(norms: torch.Tensor, term: str, step: int) -> torch.Tensor:
             f"The gradient of {term} is not finite in step {step + 1}. Lower the learning rate or the weights, or run the "
             "VAE and the referee in fp32 or bf16 instead of fp16."
         )
-    if step == 0 and (norms == 0).any():
+    if must_move and (norms == 0).any():
         raise RuntimeError(
             f"The gradient of {term} is zero in the first step. An attention kernel without a backward pass does that: start "
             "ComfyUI with --use-pytorch-cross-attention; or the mask is empty, or the image already is what is asked."

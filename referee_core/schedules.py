@@ -24,6 +24,11 @@ class Schedule:
         if self.kind not in KINDS:
             raise ValueError(f"schedule kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether the value is 0 in every step."""
+        return self.start == 0 and (self.kind == "constant" or self.end == 0)
+
     def at(self, step: int, steps: int) -> float:
         """The value in step ``step`` (counted from 0) of ``steps``."""
         progress = step / steps

@@ -1,15 +1,19 @@
-"""The main job in one command: ``python scripts/demo.py "a red circle and a blue square"``.
+"""The main job in one command: ``python -m scripts.demo "a red circle and a blue square"``.
 
 Sets up an environment and a ComfyUI (once), runs the bundled graph workflows/demo.json through a real ComfyUI server on
 the CPU, writes the pictures, and prints what an independent judge sees in them.
 """
 
 import argparse
+import io
+import json
 import tempfile
 import time
 from pathlib import Path
 
-from environment import PACK, enter
+from .environment import PACK, enter
+from .server import Server
+from .workflow import to_api
 
 VARIANTS = {
     "plain": "plain CFG sampling",
@@ -23,17 +27,13 @@ DEFAULT_PROMPT = "a red circle and a blue square"
 
 def demo_graph(object_info: dict, prompt: str, seed: int) -> dict:
     """The bundled graph in API format, with another prompt and seed."""
-    import json
-
-    from workflow import to_api
-
     graph = to_api(json.loads((PACK / "workflows" / "demo.json").read_text()), object_info)
     for node in graph.values():
         inputs = node["inputs"]
         if node["class_type"].startswith("PrimitiveString"):
             inputs["value"] = prompt
-        if "seed" in inputs:
-            inputs["seed"] = seed
+        elif node["class_type"] == "PrimitiveInt":
+            inputs["value"] = seed
     return graph
 
 
@@ -46,8 +46,6 @@ def run_demo(server, prompt: str, seed: int) -> dict[str, bytes]:
 
 def judged(png: bytes):
     """What the judge sees in a picture."""
-    import io
-
     from PIL import Image
 
     from referee_core.demo.judge import judge
@@ -67,11 +65,6 @@ def main() -> None:
     )
     args = parser.parse_args()
     comfyui = enter()
-
-    import sys
-
-    sys.path.insert(0, str(PACK))
-    from comfy import Server
 
     from referee_core.demo.world import caption, parse
 

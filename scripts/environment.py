@@ -106,17 +106,15 @@ def venv_python() -> Path:
 
 
 def enter() -> Path:
-    """Be inside the environment: sets it up when needed and starts the running script again in it.
+    """Be inside the environment: sets it up when needed and starts the running module again in it.
 
     Returns: ComfyUI's folder.
     """
-    if sys.version_info < (3, 10):
-        raise SystemExit(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}.")
     comfyui = find_comfyui() or download_comfyui()
     install(comfyui)
     os.environ["COMFYUI_PATH"] = str(comfyui)
     if Path(sys.prefix).resolve() != VENV.resolve():
-        command = [str(venv_python()), *sys.argv]
+        command = [str(venv_python()), "-m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]]
         if os.name == "nt":
             raise SystemExit(subprocess.run(command).returncode)
         os.execv(command[0], command)

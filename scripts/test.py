@@ -1,9 +1,9 @@
-"""Run the tests in an environment of their own: ``python scripts/test.py [pytest arguments]``."""
+"""Run the tests in an environment of their own: ``python -m scripts.test [pytest arguments]``."""
 
 import subprocess
 import sys
 
-from environment import PACK, enter
+from .environment import PACK, enter
 
 if __name__ == "__main__":
     enter()

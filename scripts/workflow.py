@@ -1,13 +1,25 @@
-"""ComfyUI's two ways to write a graph: the UI's (what the editor saves, version 0.4) and the API's (what POST /prompt takes).
+"""ComfyUI's two formats of a graph: the UI's (what the editor saves; version 0.4) and the API's (POST /prompt).
 
-Standard library only. ``object_info`` is the answer of a server's GET /object_info: the schema of every node.
+``Workflow`` builds the first and ``to_api`` turns it into the second. ``object_info`` is what a server answers to
+GET /object_info: the schema of every node. Standard library only.
 """
 
+import json
+import math
+import re
+import uuid
 from collections.abc import Iterator
 
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO}
 NOTES = {"Note", "MarkdownNote"}
+
+WIDTH, NOTE_WIDTH, IMAGE_HEIGHT = 310, 400, 230
+TITLE, SLOT, WIDGET = 30, 20, 24  # the editor's own sizes
+GAP, WIDE_GAP = 50, 70  # room between nodes; they are a little higher in the editor's "Nodes 2.0"
+SHOWS_IMAGE = {"SaveImage", "PreviewImage", "LoadImage", "RefereeOptimizer"}
+BLUE, GREY, GREEN = "#3f789e", "#6b7075", "#4c8f4c"
+OURS, CORE = {"cnr_id": "referee", "ver": "0.1.0"}, {"cnr_id": "comfy-core", "ver": "0.30.0"}
 
 
 def inputs_of(schema: dict, chosen: dict, prefix: str = "") -> Iterator[tuple[str, str, dict]]:
@@ -46,8 +58,8 @@ def to_api(workflow: dict, object_info: dict) -> dict:
     """A graph in the UI's format into the API's. Notes are left out.
 
     Raises:
-        ValueError: the graph has what this does not translate (subgraphs, muted or bypassed nodes), a node that the server
-            does not know, or a node whose number of widget values does not fit its schema.
+        ValueError: the graph has what this does not translate (subgraphs, muted or bypassed nodes), a node that the
+            server does not know, or a node whose number of widget values does not fit its schema.
     """
     if workflow.get("definitions", {}).get("subgraphs"):
         raise ValueError("subgraphs are not supported: unpack them in the editor first")
@@ -68,7 +80,116 @@ def to_api(workflow: dict, object_info: dict) -> dict:
             raise ValueError(f"node {node['id']} ({kind}) has no value for {name!r}") from None
         if values:
             raise ValueError(f"node {node['id']} ({kind}) has values too many: {values}")
-        inputs |= {slot["name"]: source[slot["link"]] for slot in node.get("inputs", []) if slot.get("link") is not None}
+        inputs |= {slot["name"]: source[slot["link"]] for slot in node.get("inputs", []) if slot["link"] is not None}
         title = node.get("title") or object_info[kind].get("display_name") or kind
         api[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
     return api
+
+
+class Node(dict):
+    """A node as the file has it. Given as an input's value it means its first output."""
+
+    def out(self, name: str) -> tuple["Node", int]:
+        return self, [output["name"].lower() for output in self["outputs"]].index(name)
+
+
+class Workflow:
+    """A graph in the UI's format, version 0.4, laid out from left to right."""
+
+    def __init__(self, name: str, info: dict):
+        self.name, self.info = name, info
+        self.nodes: list[Node] = []
+        self.links: list[list] = []
+        self.groups: list[dict] = []
+        self.left = self.right = self.bottom = 0
+
+    def _node(self, type_: str, title: str, **rest) -> Node:
+        number = len(self.nodes) + 1
+        node = Node(id=number, type=type_, pos=[0, 0], size=[WIDTH, 0], flags={}, order=number - 1, mode=0)
+        node.update(inputs=[], outputs=[], title=title, properties={}, widgets_values=[], **rest)
+        self.nodes.append(node)
+        return node
+
+    def add(self, type_: str, title: str = "", **given) -> Node:
+        """A node. ``given`` are its inputs: a value, a node or ``node.out("name")``; in a combo "combo.input"."""
+        definition = self.info[type_]
+        node = self._node(type_, title or definition["display_name"] or type_)
+        owner = OURS if definition["python_module"].startswith("custom_nodes") else CORE
+        node["properties"] = {"Node name for S&R": type_, **owner}
+        for name, kind in zip(definition["output_name"], definition["output"], strict=True):
+            node["outputs"].append({"name": name, "type": kind, "links": []})
+        values, sockets, fields, height = {}, [], [], 14
+        for name, kind, options in inputs_of(definition["input"], values):
+            value = given.pop(name, None)
+            link = value if isinstance(value, tuple) else (value, 0) if isinstance(value, Node) else None
+            if not is_widget(kind, options):
+                optional = name in definition["input"].get("optional", {})
+                sockets.append(({"name": name, "type": kind} | ({"shape": 7} if optional else {}), link))
+                continue
+            default = options.get("default", (options.get("options") or [""])[0])
+            values[name] = default if link or value is None else value
+            node["widgets_values"] += [values[name], *companions(options)]
+            height += WIDGET * (1 + len(companions(options)) + options.get("multiline", False) * (2 if link else 4))
+            if link:
+                fields.append(({"name": name, "type": kind, "widget": {"name": name}}, link))
+        if given:
+            raise KeyError(f"{type_} has no input {', '.join(given)}")
+        for slot, link in sockets + fields:  # the editor puts the sockets of widgets after all others
+            node["inputs"].append(slot | {"link": self._link(link, node, slot["type"]) if link else None})
+        slots = max(len(sockets), len(node["outputs"]), 1) * SLOT
+        node["size"][1] = slots + height + IMAGE_HEIGHT * (type_ in SHOWS_IMAGE)
+        return node
+
+    def _link(self, link: tuple[Node, int], node: Node, kind: str) -> int:
+        source, output = link
+        number = len(self.links) + 1
+        source["outputs"][output]["links"].append(number)
+        self.links.append([number, source["id"], output, node["id"], len(node["inputs"]), kind])
+        return number
+
+    def notes(self, **texts: str) -> None:
+        """Notes at the left edge, by title. Single line breaks are joined, except before list items."""
+        for title, text in texts.items():
+            node = self._node("MarkdownNote", title.replace("_", " "), color="#432", bgcolor="#653")
+            text = re.sub(r"(?<!\n)\n(?!\n|- |\d\. )", " ", text.strip())
+            node["widgets_values"] = [text]
+            rows = sum(math.ceil(max(1, len(line) / 72)) for line in text.splitlines())
+            node["size"] = [NOTE_WIDTH, 15 * rows + 60]
+        self.place("", self.nodes)
+
+    def place(self, group: str, *columns: list[Node], colour: str = BLUE, below: bool = False) -> None:
+        """Stack nodes in columns, framed if ``group`` names a frame, to the right of the last call's or below them."""
+        margin, head = (20, 50) if group else (0, 0)
+        if not below:
+            self.left, self.bottom = self.right + (80 if self.right else 0), -60
+        x, y = self.left, self.bottom + 60
+        left, bottom = x + margin, y
+        for column in columns:
+            top = y + head + TITLE
+            for node in column:
+                node["pos"], top = [left, top], top + node["size"][1] + GAP + TITLE
+            left += max(node["size"][0] for node in column) + WIDE_GAP
+            bottom = max(bottom, top - GAP - TITLE + 2 * margin)
+        self.right, self.bottom = max(self.right, left - WIDE_GAP + margin), bottom
+        if group:
+            frame = {"title": group, "bounding": [x, y, left - WIDE_GAP + margin - x, bottom - y], "color": colour}
+            self.groups.append({"id": len(self.groups) + 1, **frame, "font_size": 24, "flags": {}})
+
+    def text(self) -> str:
+        """The file: a node, link or group a line, so that a change reads well in a diff."""
+        bottom = max(node["pos"][1] + node["size"][1] for node in self.nodes)
+        scale = round(max(0.6, min(1.0, 1700 / self.right, 900 / bottom)), 2)  # smaller ones hide all text
+        rows = {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"referee/{self.name}")), "revision": 0,
+            "last_node_id": len(self.nodes), "last_link_id": len(self.links),
+            "nodes": self.nodes, "links": self.links, "groups": self.groups, "config": {},
+            "extra": {"ds": {"scale": scale, "offset": [round(100 / scale)] * 2}, "workflowRendererVersion": "LG"},
+            "version": 0.4,
+        }  # fmt: skip
+
+        def dump(value) -> str:
+            if isinstance(value, list):
+                return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in value) + "\n]"
+            return json.dumps(value, ensure_ascii=False)
+
+        return "{\n" + ",\n".join(f'"{key}": {dump(value)}' for key, value in rows.items()) + "\n}\n"

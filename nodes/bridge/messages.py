@@ -1,8 +1,10 @@
 """What a user sees on a node while it runs."""
 
 import time
+from collections.abc import Callable
 
 import comfy.utils
+import torch
 from server import PromptServer
 
 from ...referee_core.plots import to_image
@@ -10,6 +12,7 @@ from ...referee_core.referee_can_play import Step
 
 PREVIEWS_A_SECOND = 4
 PREVIEW_SIZE = 512
+PREVIEW_SHARE = 0.1  # of the time, at most, where a picture has to be decoded for the preview alone
 
 
 def show_text(node_id: str, text: str) -> None:
@@ -23,19 +26,31 @@ class Live:
     """Progress bar, picture and status line of a run."""
 
     def __init__(self, node_id: str, steps: int):
-        self.node_id = node_id
+        self.node_id, self.steps = node_id, steps
         self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
-        self.shown_at = 0.0
+        self.next_preview = 0.0
 
-    def update(self, step: Step) -> None:
-        now, preview = time.monotonic(), None
-        last = step.index == step.steps - 1
-        if now - self.shown_at >= 1 / PREVIEWS_A_SECOND or last:
-            self.shown_at = now
-            if step.x is not None:
-                preview = ("JPEG", to_image(step.x[0].detach()), PREVIEW_SIZE)
+    def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        began, picture = time.monotonic(), None
+        if began >= self.next_preview:
+            picture = step.x if step.x is not None else _decoded(step.before, decode)
             show_text(self.node_id, status_line(step))
-        self.bar.update_absolute(step.index + 1, step.steps, preview)
+            spent = time.monotonic() - began
+            self.next_preview = began + max(1 / PREVIEWS_A_SECOND, spent / PREVIEW_SHARE)
+        self._show(step.index + 1, picture)
+
+    def finish(self, images: torch.Tensor) -> None:
+        """Leave the finished picture [B, 3, H, W] on the node."""
+        self._show(self.steps, images)
+
+    def _show(self, done: int, images: torch.Tensor | None) -> None:
+        preview = None if images is None else ("JPEG", to_image(images[0].detach()), PREVIEW_SIZE)
+        self.bar.update_absolute(done, self.steps, preview)
+
+
+@torch.no_grad()
+def _decoded(z: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    return decode(z)
 
 
 def status_line(step: Step) -> str:

@@ -71,10 +71,7 @@ class RefereeCanPlay(comfy.samplers.Sampler):
     ):
         self.decoder.check_latent(noise)
         game = replace(self.game, settings=replace(self.game.settings, steps=len(sigmas) - 1))
-        prior = None
-        if game.sds_weight.start or game.sds_weight.end:
-            denoiser = GuidedDenoiser(model_wrap, extra_args)
-            prior = SDS(denoiser, game.sds_weight, game.t_min, game.t_max)
+        prior = SDS(GuidedDenoiser(model_wrap, extra_args), game.sds_weight, game.t_min, game.t_max)
         report = None
         if callback is not None:
             report = lambda step: callback(step.index, step.z, step.z, step.steps)  # noqa: E731

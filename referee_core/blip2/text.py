@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 
 PAD, UNK, CLS, SEP, MASK, DEC = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]"
+MAX_WORDS = 50  # of LAVIS's blip_caption processor
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK, DEC)
 
 
@@ -13,7 +15,8 @@ SPECIAL = (PAD, UNK, CLS, SEP, MASK, DEC)
 class EncodedText:
     """Token ids of one text.
 
-    match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; cut: the words beyond the limit ("" when all fit).
+    match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; mask: [1, L], True everywhere; text: as cleaned; cut: the
+    words beyond the limit ("" when all fit).
     """
 
     match_ids: torch.Tensor
@@ -25,11 +28,9 @@ class EncodedText:
 
 def strip_weights(prompt: str) -> str:
     """Remove ComfyUI's emphasis: "(red:1.3) (circle)" -> "red circle"; escaped parentheses stay as plain ones."""
-    text = re.sub(r"(?<!\\)[()]", "", re.sub(r":\s*-?\d*\.?\d+\s*(?=(?<!\\)\))", "", prompt))
+    text = re.sub(rf":\s*{NUMBER}\s*(?=\))", "", prompt)
+    text = re.sub(r" {2,}", " ", re.sub(r"(?<!\\)[()]", " ", text)).strip(" ")
     return text.replace(r"\(", "(").replace(r"\)", ")")
-
-
-MAX_WORDS = 50
 
 
 def clean(text: str) -> str:

@@ -48,11 +48,17 @@ def load(path: Path) -> Blip2Referee:
         ) from None
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path.name} is not a referee file: its header does not say {FORMAT!r}. Choose another file.")
+    try:
+        config, vocabulary = Blip2Config(**json.loads(metadata["config"])), json.loads(metadata["vocabulary"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"The header of {path.name} is damaged ({error!r}): convert or download the file again.") from None
+    if len(vocabulary) != config.vocab_size:
+        raise ValueError(f"{path.name} has {len(vocabulary)} words for {config.vocab_size} embeddings: it is damaged.")
     with torch.device("meta"):
-        network = Blip2(Blip2Config(**json.loads(metadata["config"])))
+        network = Blip2(config)
     check_keys(path.name, network.state_dict(), state)
     network.load_state_dict(state, assign=True)
-    return Blip2Referee(network, json.loads(metadata["vocabulary"]))
+    return Blip2Referee(network, vocabulary)
 
 
 def check_keys(name: str, expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:

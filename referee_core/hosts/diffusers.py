@@ -26,9 +26,9 @@ class GuidedUNet:
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         t = (self.sigmas[None] - sigma.cpu().double()[:, None]).abs().argmin(dim=1)
-        context = torch.cat([c.expand(len(x), -1, -1) for c in (self.negative, self.positive)])
-        timesteps = t.to(x.device).repeat(2)
-        uncond, cond = self.unet(x.repeat(2, 1, 1, 1), timesteps, context).sample.chunk(2)
+        dtype, timesteps = self.unet.dtype, t.to(x.device).repeat(2)
+        context = torch.cat([c.expand(len(x), -1, -1) for c in (self.negative, self.positive)]).to(dtype)
+        uncond, cond = self.unet(x.repeat(2, 1, 1, 1).to(dtype), timesteps, context).sample.to(x.dtype).chunk(2)
         predicted = uncond + self.cfg * (cond - uncond)
         alpha, sigma = (v[t].to(x).view(-1, 1, 1, 1) for v in (self.alphas, self.sigmas))
         return alpha * x - sigma * predicted if self.v_prediction else (x - sigma * predicted) / alpha

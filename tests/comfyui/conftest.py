@@ -1,21 +1,27 @@
 """A real ComfyUI process on the CPU, shared by the tests of this folder, and the graphs they run."""
 
+import asyncio
+import json
 import os
+import struct
+import uuid
 from pathlib import Path
 
+import aiohttp
 import pytest
 from safetensors.torch import load_file
 
-from scripts.comfy import Graph, Server
 from scripts.environment import find_comfyui
+from scripts.server import Graph, Server
 
+TEXT, PICTURES = 3, (1, 4)  # binary events of ComfyUI's websocket
 PROMPT = "a red circle and a blue square"
 CUSTOM = {
     "preset": "custom", "preset__count": 3, "preset__keep": 0, "preset__rotation": 15.0, "preset__translation": 0.1,
     "preset__perspective": 0.2, "preset__colour": 0.05, "preset__erasing": 0.1, "preset__noise": 0.1,
     "preset__flip": False, "preset__crop": 0.0,
 }  # fmt: skip
-LOOP = {"variant": "paper", "w1": 2.0, "lr": 0.3, "lr_end": 0.15, "noise": 0.1, "tail": 1, "views_at_once": 10}
+LOOP = {"preset": "paper", "w1": 2.0, "lr": 0.3, "lr_end": 0.15, "noise": 0.1, "tail": 1, "views_at_once": 10}
 
 
 class Demo(Graph):
@@ -48,6 +54,28 @@ class Demo(Graph):
 
     def save(self, latent: list, name: str) -> None:
         self.add("SaveLatent", samples=latent, filename_prefix=name)
+
+
+def watch(server: Server, graph: Graph) -> dict[str, list]:
+    """Run a graph and collect what the browser is sent meanwhile: texts on nodes, and pictures (JPEG or PNG files)."""
+
+    async def listen() -> dict[str, list]:
+        seen, client = {"texts": [], "pictures": []}, uuid.uuid4().hex
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}/ws?clientId={client}") as socket:
+            server.queue(graph, client)
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.BINARY:
+                    kind, length = struct.unpack(">II", message.data[:8])
+                    if kind == TEXT:
+                        seen["texts"].append(message.data[8 + length :].decode())
+                    elif kind in PICTURES:
+                        start = max(message.data.find(b"\xff\xd8\xff"), message.data.find(b"\x89PNG"))
+                        seen["pictures"].append(message.data[start:])
+                elif json.loads(message.data)["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+                    return seen
+        raise RuntimeError("the server closed the connection")
+
+    return asyncio.run(asyncio.wait_for(listen(), 300))
 
 
 @pytest.fixture(scope="session")

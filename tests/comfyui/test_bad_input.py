@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from comfyui.conftest import Demo
-from scripts.comfy import PromptError
+from comfyui.conftest import Demo, watch
+from scripts.server import PromptError
 
 
 def failure(server, graph: Demo) -> str:
@@ -25,8 +25,9 @@ def test_empty_prompt(server, text):
 
 def test_long_prompt_shows_what_was_cut(server):
     graph = Demo(text="a red circle and " * 12 + "a blue square")
-    graph.optimise(steps=1)
-    server.run(graph)  # the referee reads the beginning; the cut tail goes to the node as text
+    graph.optimise(steps=2)
+    shown = watch(server, graph)
+    assert any("cut off" in text and text.rstrip("'").endswith("a blue square") for text in shown["texts"])
 
 
 def test_neither_loss_nor_prior(server):
@@ -72,7 +73,7 @@ def load_only(name: str) -> Demo:
     graph = Demo()
     referee = graph.add("RefereeLoader", referee_name=name)[0]
     loss = graph.add("RefereeLoss", referee=referee, text="a red circle", itm_weight=1.0, caption_weight=1.0)[0]
-    graph.optimise(loss=loss, steps=1)
+    graph.optimise(loss=loss, steps=2)
     return graph
 
 

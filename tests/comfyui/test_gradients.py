@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 
-from scripts.comfy import PACK
+from scripts.server import PACK
 
 spec = importlib.util.spec_from_file_location("bridge_gradients", PACK / "nodes" / "bridge" / "gradients.py")
 gradients = importlib.util.module_from_spec(spec)

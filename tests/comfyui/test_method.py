@@ -1,12 +1,14 @@
 """The method inside a real ComfyUI: same results whichever way it is run, whatever happened before."""
 
+import io
 import time
 
 import pytest
 import torch
+from PIL import Image
 
-from comfyui.conftest import LOOP, Demo
-from scripts.comfy import PromptError
+from comfyui.conftest import LOOP, Demo, watch
+from scripts.server import PromptError
 
 
 def method(**changes) -> Demo:
@@ -44,7 +46,7 @@ def test_sampler_custom_advanced_gives_the_optimizers_latent(latents):
     graph.optimise("optimizer")
     sampler = graph.add(
         "RefereeSampler", vae=graph.vae, loss=graph.loss, augmentation=graph.augmentation, averaging=graph.averaging,
-        sds_weight=800.0, sds_weight_end=400.0, t_min=50, t_max=949, **LOOP,
+        weight=800.0, weight_end=400.0, schedule="cosine", t_min=50, t_max=949, **LOOP,
     )[0]  # fmt: skip
     sampled = graph.add(
         "SamplerCustomAdvanced",
@@ -101,6 +103,13 @@ def test_cancel_stops_within_a_step_and_leaves_nothing_behind(server, latents):
     assert time.monotonic() - asked < 5
     server.post("/free", {"unload_models": True, "free_memory": True})
     assert torch.equal(latents(method())["run"], before)
+
+
+def test_picture_and_status_are_shown_while_it_runs(server):
+    shown = watch(server, method(seed=11, steps=12))
+    assert any(text.startswith("step 1/12 · loss ") and "itm" in text and "caption" in text for text in shown["texts"])
+    sizes = [Image.open(io.BytesIO(picture)).size for picture in shown["pictures"]]
+    assert len(sizes) >= 2 and set(sizes) == {(512, 512)}  # ComfyUI enlarges previews
 
 
 def test_loss_combination_and_scores(server):

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from scripts.comfy import PACK
 from scripts.environment import find_comfyui
+from scripts.server import PACK
 
 IDS = {
     "RefereeLoader", "RefereeDemoModels", "RefereeLoss", "RefereeCombineLosses", "RefereeAugmentation", "RefereeSDSGuidance",
