@@ -14,10 +14,12 @@ import tempfile
 from pathlib import Path
 
 from scripts.demo import VARIANTS, judged, run_demo
-from scripts.environment import enter
+from scripts.environment import PACK, enter
 from scripts.server import Server
 
 RESULTS = Path(__file__).parent / "results"
+PICTURES = PACK / "output" / "bindings"
+SHOWN = 8  # prompts on the sheet of pictures
 VIEWS = 64
 
 
@@ -69,6 +71,19 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def sheet(rows: list[dict]) -> None:
+    """The first prompts' pictures, one row a variant, beside the table."""
+    from PIL import Image
+
+    pictures = [[Image.open(PICTURES / f"{row['seed']}_{name}.png") for row in rows[:SHOWN]] for name in VARIANTS]
+    size = pictures[0][0].width
+    canvas = Image.new("RGB", (len(pictures[0]) * (size + 4), len(pictures) * (size + 4)), "white")
+    for y, line in enumerate(pictures):
+        for x, picture in enumerate(line):
+            canvas.paste(picture, (x * (size + 4), y * (size + 4)))
+    canvas.save(RESULTS / "bindings.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=40)
@@ -78,6 +93,7 @@ def main() -> None:
     from referee_core.demo.world import caption
 
     RESULTS.mkdir(exist_ok=True)
+    PICTURES.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "bindings.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     with tempfile.TemporaryDirectory() as base, Server(comfyui, Path(base)) as server:
@@ -85,6 +101,8 @@ def main() -> None:
             if i < len(rows):
                 continue
             files = run_demo(server, caption(scene), seed=i)
+            for name in VARIANTS:
+                (PICTURES / f"{i}_{name}.png").write_bytes(files[name])
             rows.append(
                 {"prompt": caption(scene), "seed": i, **{name: measure(files[name], scene) for name in VARIANTS}}
             )
@@ -92,6 +110,7 @@ def main() -> None:
                 out.write(json.dumps(rows[-1]) + "\n")
             print(i, caption(scene), {name: rows[-1][name]["right"] for name in VARIANTS}, flush=True)
     (RESULTS / "bindings.md").write_text(table(rows) + "\n")
+    sheet(rows)
     print(table(rows))
 
 

@@ -19,8 +19,13 @@ def device() -> torch.device:
 def batch(rng: random.Random, count: int, held_out: bool = False) -> tuple[list[Scene], torch.Tensor, torch.Tensor]:
     """Scenes, pictures [B, 3, S, S] in [0, 1] and owners [B, S, S] (see world.render)."""
     scenes = [random_scene(rng, held_out) for _ in range(count)]
-    pictures, owners = zip(*(render(scene, rng) for scene in scenes), strict=True)
-    return scenes, torch.stack(pictures).to(device()), torch.stack(owners).to(device())
+    return scenes, *pictures(scenes, rng)
+
+
+def pictures(scenes: list[Scene], rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random pictures of the scenes [B, 3, S, S] in [0, 1] and owners [B, S, S] (see world.render)."""
+    painted, owners = zip(*(render(scene, rng) for scene in scenes), strict=True)
+    return torch.stack(painted).to(device()), torch.stack(owners).to(device())
 
 
 class Average:

@@ -2,7 +2,7 @@
 "a blue circle and a red square".
 
 Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
-three false ones (colours swapped, a wrong colour, a wrong shape), and three dense helpers that are thrown away
+four false ones (colours swapped, a wrong colour, a wrong shape, an object too many or too few), and three dense helpers that are thrown away
 afterwards: which object covers each patch, read from the vision tower; which shapes have the query's own colour, read
 from the queries (there are as many as colours: it breaks the plateau on which colours and shapes are seen but not bound);
 and for each shape word in the matching pass, whether its object is there.
@@ -22,13 +22,14 @@ from referee_core.blip2.text import Tokenizer
 from referee_core.blip2.weights import save
 from referee_core.demo.models import REFEREE, VOCABULARY
 from referee_core.demo.storage import FOLDER
-from referee_core.demo.world import COLOURS, OBJECTS, SHAPES, Scene, caption, false_scene
+from referee_core.demo.world import COLOURS, OBJECTS, SHAPES, Scene, caption, false_scene, random_scene
 from referee_core.referee import normalise
 
 from . import common
 
 IMAGES = 32
-KINDS = ("swap", "colour", "shape")
+KINDS = ("swap", "colour", "shape", "count")
+CROWDED = 0.15  # share of pictures with one or two objects more than the caption names, which makes it false
 TOKENIZER = Tokenizer(VOCABULARY, REFEREE.max_text_tokens)
 SHAPE_IDS = torch.tensor([VOCABULARY.index(s) for s in SHAPES])
 AUGMENTATION = replace(PAPER, rotation=20, perspective=0.2, colour=0.04, erasing=0.06, noise=0.15)
@@ -62,6 +63,20 @@ class Student(nn.Module):
                 nn.init.trunc_normal_(p, std=p[0].numel() ** -0.5)
 
 
+def false_caption(rng: random.Random, scene: Scene, kind: str) -> Scene:
+    """A wrong description: of world.false_scene's kinds, or 'count', which leaves one object out or adds one."""
+    if kind != "count":
+        return false_scene(rng, scene, kind)
+    return (rng.choice(scene),) if len(scene) == 2 else (*scene, rng.choice([o for o in OBJECTS if o not in scene]))
+
+
+def crowd(rng: random.Random, scene: Scene) -> Scene:
+    """The scene with objects that its caption does not name, now and then."""
+    if rng.random() >= CROWDED:
+        return scene
+    return (*scene, *rng.sample([o for o in OBJECTS if o not in scene], rng.choice([1, 2]) if len(scene) == 1 else 1))
+
+
 def patch_labels(owners: torch.Tensor) -> torch.Tensor:
     """Owner of each patch's centre: [B, S, S] -> [B, patches]."""
     p = REFEREE.patch_size
@@ -92,7 +107,10 @@ def loss_function(student: Student, steps: int):
     queries = REFEREE.queries
 
     def loss_at(step: int, rng: random.Random):
-        scenes, pictures, owners = common.batch(rng, IMAGES)
+        scenes = [random_scene(rng) for _ in range(IMAGES)]
+        shown = [crowd(rng, s) for s in scenes]
+        pictures, owners = common.pictures(shown, rng)
+        honest = torch.tensor([s == c for s, c in zip(scenes, shown, strict=True)], device=pictures.device)
         generator = torch.Generator().manual_seed(step)
         if step > AUGMENTED_FROM * steps and step % 4:
             pictures = AUGMENTATION(pictures, generator)
@@ -107,23 +125,23 @@ def loss_function(student: Student, steps: int):
 
         named = [tuple(rng.sample(s, len(s))) for s in scenes]
         for kind in KINDS:
-            named += [tuple(rng.sample(f, len(f))) for f in (false_scene(rng, s, kind) for s in scenes)]
-        truths = scenes * (1 + len(KINDS))
+            named += [tuple(rng.sample(f, len(f))) for f in (false_caption(rng, s, kind) for s in scenes)]
+        truths = shown * (1 + len(KINDS))
         match_ids, caption_ids, mask = tokenise(named)
 
         true_ids, true_mask = caption_ids[:IMAGES], mask[:IMAGES]
         hidden = net.qformer(true_ids, caption_mask(true_mask, queries), image)
         caption_logits = net.caption_head(hidden[:, queries:], net.qformer.word_embeddings)
-        cg = caption_loss(caption_logits, true_ids, true_mask).mean()
-        query = F.binary_cross_entropy_with_logits(student.query_head(hidden[:, :queries]), query_labels(scenes))
+        cg = caption_loss(caption_logits, true_ids, true_mask)[honest].mean()
+        query = F.binary_cross_entropy_with_logits(student.query_head(hidden[:, :queries]), query_labels(shown))
 
         repeats = 1 + len(KINDS)
         repeated = [tuple(t.repeat(repeats, 1, 1, 1) for t in kv) for kv in image]
         hidden = net.qformer(match_ids, match_mask(mask, queries), repeated)
         logits = net.itm_head(hidden[:, :queries]).mean(1)
         target = torch.zeros(len(match_ids), dtype=torch.long, device=logits.device)
-        target[:IMAGES] = 1
-        weight = torch.tensor([1.0, 3.0], device=logits.device)
+        target[:IMAGES] = honest.long()
+        weight = torch.tensor([1.0, 4.0], device=logits.device)
         itm = F.cross_entropy(logits, target, weight=weight)
         words = student.word_head(hidden[:, queries:])
         word = F.cross_entropy(words.transpose(1, 2), word_labels(match_ids, named, truths), ignore_index=-1)
@@ -133,7 +151,7 @@ def loss_function(student: Student, steps: int):
         correct = (logits.argmax(-1) == target).float()
         return loss, {
             "cg": cg, "query": query, "itm": itm, "word": word, "patch": patch,
-            "true": correct[:IMAGES].mean(), "swap": (swap > 0.5).float().mean(), "other": correct[2 * IMAGES :].mean(),
+            "true": correct[:IMAGES][honest].mean(), "crowded": correct[:IMAGES][~honest].mean(), "swap": (swap > 0.5).float().mean(), "other": correct[2 * IMAGES :].mean(),
         }  # fmt: skip
 
     return loss_at
@@ -143,12 +161,7 @@ def loss_function(student: Student, steps: int):
 def measure(net: Blip2, count: int = 600) -> dict:
     """Accuracies on held-out pictures and captions: ITM's own decision, and which caption has the lower loss."""
     rng = random.Random("referee-test")
-    sums = {
-        "itm_accuracy_swap": 0.0,
-        "itm_accuracy_colour": 0.0,
-        "itm_accuracy_shape": 0.0,
-        "caption_prefers_truth": 0.0,
-    }
+    sums = {f"itm_accuracy_{kind}": 0.0 for kind in KINDS} | {"caption_prefers_truth": 0.0}
     done = 0
     while done < count:
         scenes, pictures, _ = common.batch(rng, 50, held_out=True)
@@ -158,7 +171,7 @@ def measure(net: Blip2, count: int = 600) -> dict:
         accept = net.itm_logits(image, ids, mask).argmax(-1) == 1
         true_cg = caption_loss(net.caption_logits(image, caption_ids, mask), caption_ids, mask)
         for kind in KINDS:
-            ids, caption_ids, mask = tokenise([false_scene(rng, s, kind) for s in scenes])
+            ids, caption_ids, mask = tokenise([false_caption(rng, s, kind) for s in scenes])
             reject = net.itm_logits(image, ids, mask).argmax(-1) == 0
             sums[f"itm_accuracy_{kind}"] += (accept.float() + reject.float()).sum().item() / 2
             if kind == "swap":

@@ -134,10 +134,8 @@ def random_layout(rng: random.Random, count: int) -> list[tuple[float, float, fl
             radius = rng.uniform(*RADIUS)
             margin = 1.25 * radius + 2
             places.append((rng.uniform(margin, SIZE - margin), rng.uniform(margin, SIZE - margin), radius))
-        if count == 1:
-            return places
-        (x0, y0, r0), (x1, y1, r1) = places
-        if math.hypot(x0 - x1, y0 - y1) > 1.15 * (r0 + r1) + 4:
+        pairs = itertools.combinations(places, 2)
+        if all(math.hypot(x0 - x1, y0 - y1) > 1.15 * (r0 + r1) + 4 for (x0, y0, r0), (x1, y1, r1) in pairs):
             return places
 
 
