@@ -2,10 +2,10 @@
 "a blue circle and a red square".
 
 Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
-four false ones (colours swapped, a wrong colour, a wrong shape, an object too many or too few), and three dense helpers that are thrown away
-afterwards: which object covers each patch, read from the vision tower; which shapes have the query's own colour, read
-from the queries (there are as many as colours: it breaks the plateau on which colours and shapes are seen but not bound);
-and for each shape word in the matching pass, whether its object is there.
+four false ones (colours swapped, a wrong colour, a wrong shape, an object too many or too few), and three dense helpers
+that are thrown away afterwards: which object covers each patch, read from the vision tower; which shapes have the
+query's own colour, read from the queries (there are as many as colours: it breaks the plateau on which colours and
+shapes are seen but not bound); and for each shape word in the matching pass, whether its object is there.
 """
 
 import random
@@ -151,7 +151,8 @@ def loss_function(student: Student, steps: int):
         correct = (logits.argmax(-1) == target).float()
         return loss, {
             "cg": cg, "query": query, "itm": itm, "word": word, "patch": patch,
-            "true": correct[:IMAGES][honest].mean(), "crowded": correct[:IMAGES][~honest].mean(), "swap": (swap > 0.5).float().mean(), "other": correct[2 * IMAGES :].mean(),
+            "true": correct[:IMAGES][honest].mean(), "crowded": correct[:IMAGES][~honest].mean(),
+            "swap": (swap > 0.5).float().mean(), "other": correct[2 * IMAGES :].mean(),
         }  # fmt: skip
 
     return loss_at

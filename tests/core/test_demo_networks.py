@@ -4,7 +4,7 @@ import torch
 
 from referee_core.blip2.weights import load as load_referee
 from referee_core.demo import storage
-from referee_core.demo.models import build_text_encoder, build_unet, build_vae
+from referee_core.demo.models import build_vae
 from training import diffusion, referee, vae
 
 
