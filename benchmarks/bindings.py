@@ -9,9 +9,13 @@ the paper). Results are kept as they come: run it again to go on.
 import argparse
 import io
 import json
+import os
 import random
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
+from queue import Queue
 
 from scripts.demo import VARIANTS, judged, run_demo
 from scripts.environment import PACK, enter
@@ -84,31 +88,51 @@ def sheet(rows: list[dict]) -> None:
     canvas.save(RESULTS / "bindings.png")
 
 
+def run_prompt(server: Server, seed: int, scene) -> dict:
+    from referee_core.demo.world import caption
+
+    files = run_demo(server, caption(scene), seed)
+    for name in VARIANTS:
+        (PICTURES / f"{seed}_{name}.png").write_bytes(files[name])
+    row = {"prompt": caption(scene), "seed": seed, **{name: measure(files[name], scene) for name in VARIANTS}}
+    print(seed, row["prompt"], {name: row[name]["right"] for name in VARIANTS}, flush=True)
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=40)
+    parser.add_argument(
+        "--servers", type=int, default=os.cpu_count(), help="ComfyUIs with one thread each, side by side"
+    )
     args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
     comfyui = enter()
-
-    from referee_core.demo.world import caption
 
     RESULTS.mkdir(exist_ok=True)
     PICTURES.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "bindings.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    with tempfile.TemporaryDirectory() as base, Server(comfyui, Path(base)) as server:
-        for i, scene in enumerate(prompts(args.prompts)):
-            if i < len(rows):
-                continue
-            files = run_demo(server, caption(scene), seed=i)
-            for name in VARIANTS:
-                (PICTURES / f"{i}_{name}.png").write_bytes(files[name])
-            rows.append(
-                {"prompt": caption(scene), "seed": i, **{name: measure(files[name], scene) for name in VARIANTS}}
-            )
-            with path.open("a") as out:
-                out.write(json.dumps(rows[-1]) + "\n")
-            print(i, caption(scene), {name: rows[-1][name]["right"] for name in VARIANTS}, flush=True)
+    done = {row["seed"] for row in rows}
+    with ExitStack() as stack, path.open("a") as out, ThreadPoolExecutor(args.servers) as pool:
+        servers = Queue()
+        for _ in range(args.servers):
+            base = stack.enter_context(tempfile.TemporaryDirectory())
+            servers.put(stack.enter_context(Server(comfyui, Path(base))))
+
+        def job(seed: int, scene) -> dict:
+            server = servers.get()
+            try:
+                return run_prompt(server, seed, scene)
+            finally:
+                servers.put(server)
+
+        jobs = [pool.submit(job, i, scene) for i, scene in enumerate(prompts(args.prompts)) if i not in done]
+        for finished in as_completed(jobs):
+            rows.append(finished.result())
+            out.write(json.dumps(rows[-1]) + "\n")
+            out.flush()
+    rows.sort(key=lambda row: row["seed"])
     (RESULTS / "bindings.md").write_text(table(rows) + "\n")
     sheet(rows)
     print(table(rows))

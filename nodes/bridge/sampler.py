@@ -102,7 +102,8 @@ def play(
     """
     patchers = [decoder.patcher, *(game.loss.patchers if game.loss else ())]
     comfy.model_management.load_models_gpu(
-        [*patchers, *also_load], memory_required=decoder.memory_required(noise.shape)
+        [*also_load, *patchers],  # the last come first: what gradients pass through must be loaded whole
+        memory_required=decoder.memory_required(noise.shape),
     )
     empty = latent is None or torch.count_nonzero(latent) == 0
     with gradients_through(*(p.model for p in patchers)):
