@@ -29,7 +29,7 @@ from . import common
 
 IMAGES = 32
 KINDS = ("swap", "colour", "shape", "count")
-CROWDED = 0.15  # share of pictures with one or two objects more than the caption names, which makes it false
+CROWDED = 0.3  # share of pictures with one or two objects more than the caption names, which makes it false
 TOKENIZER = Tokenizer(VOCABULARY, REFEREE.max_text_tokens)
 SHAPE_IDS = torch.tensor([VOCABULARY.index(s) for s in SHAPES])
 AUGMENTATION = replace(PAPER, rotation=20, perspective=0.2, colour=0.04, erasing=0.06, noise=0.15)
@@ -71,10 +71,11 @@ def false_caption(rng: random.Random, scene: Scene, kind: str) -> Scene:
 
 
 def crowd(rng: random.Random, scene: Scene) -> Scene:
-    """The scene with objects that its caption does not name, now and then."""
+    """The scene with an object or two that its caption does not name, now and then: often a second copy of one it does."""
     if rng.random() >= CROWDED:
         return scene
-    return (*scene, *rng.sample([o for o in OBJECTS if o not in scene], rng.choice([1, 2]) if len(scene) == 1 else 1))
+    extra = rng.choice([1, 2]) if len(scene) == 1 else 1
+    return (*scene, *(rng.choice(scene if rng.random() < 0.6 else OBJECTS) for _ in range(extra)))
 
 
 def patch_labels(owners: torch.Tensor) -> torch.Tensor:
