@@ -17,10 +17,10 @@ DEMO = {
     "prompt": "a red circle and a blue square",
     "size": 128,
     "plain": {"steps": 25, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
-    "loop": {"steps": 160, "w1": 2.0, "lr": 0.3, "lr_end": 0.15, "noise": 0.1},
-    "prior": {"cfg": 10.0, "weight": 800.0, "weight_end": 400.0},
+    "loop": {"steps": 160, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
+    "prior": {"cfg": 5.0, "weight": 2000.0, "weight_end": 2000.0},
     "augmentation": {
-        "preset": "custom", "preset.count": 8, "preset.rotation": 15.0, "preset.translation": 0.1,
+        "preset": "custom", "preset.count": 16, "preset.rotation": 15.0, "preset.translation": 0.1,
         "preset.perspective": 0.2, "preset.colour": 0.04, "preset.erasing": 0.06, "preset.noise": 0.1,
     },
     "averaging": {"decay": 0.95, "start": 40, "interval": 60},
@@ -67,7 +67,7 @@ purple cross*.
 - **Random views, preset**: *none* brings the specks back. More views (*count*) make a cleaner picture and slower
 steps.
 - **The prior, weight**: higher is more natural and obeys less.
-- **lr** of Referee Optimizer: how far the latent moves in a step. These models like 0.3, Stable Diffusion the paper's
+- **lr** of Referee Optimizer: how far the latent moves in a step. These models like 0.2, Stable Diffusion the paper's
 1.0.
 - **Back to the average**: unplug it to see what it is good for.
 """
