@@ -40,6 +40,7 @@ def test_links_join_sockets_of_one_type(path, object_info):
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
 def test_the_server_accepts_the_graph_but_for_missing_files(path, server, object_info):
+    Image.new("RGBA", (64, 64)).save(server.base / "input" / "example.png")  # ComfyUI comes with a picture of this name
     try:
         server.queue(to_api(json.loads(path.read_text()), object_info))
         server.post("/interrupt", {})
