@@ -55,17 +55,11 @@ class History:
         if step.restart:
             self.restarts.append(step.index)
         if step.index % self.every == 0:
-            image = step.x if step.x is not None else self._decoded(step.before, decode)
             gradients = (
                 g if g is None else g.detach().float().cpu() for g in (step.referee_gradient, step.sds_gradient)
             )
-            self.frames.append(Frame(step.index, image.detach().float().clamp(0, 1).cpu(), *gradients))
+            self.frames.append(Frame(step.index, step.picture(decode).float().clamp(0, 1).cpu(), *gradients))
         self.best_z, self.best_loss = step.best_z, step.best_loss
-
-    @staticmethod
-    @torch.no_grad()
-    def _decoded(z: torch.Tensor, decode) -> torch.Tensor:
-        return decode(z)
 
     def finish(self, image: torch.Tensor) -> None:
         """Take down the finished image [B, 3, H, W]."""

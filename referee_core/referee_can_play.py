@@ -89,6 +89,12 @@ class Step:
     best_loss: torch.Tensor | None = None
 
 
+    @torch.no_grad()
+    def picture(self, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """The image before the step [B, 3, H, W], not clamped; decoded only if the step itself needed none."""
+        return (decode(self.before) if self.x is None else self.x).detach()
+
+
 TINY = torch.finfo(torch.float32).tiny
 STREAMS = ("sds", "augmentation", "noise", "gradient noise")
 

@@ -33,7 +33,7 @@ class Live:
     def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
         began, picture = time.monotonic(), None
         if began >= self.next_preview:
-            picture = step.x if step.x is not None else _decoded(step.before, decode)
+            picture = step.picture(decode)
             show_text(self.node_id, status_line(step))
             spent = time.monotonic() - began
             self.next_preview = began + max(1 / PREVIEWS_A_SECOND, spent / PREVIEW_SHARE)
@@ -46,11 +46,6 @@ class Live:
     def _show(self, done: int, images: torch.Tensor | None) -> None:
         preview = None if images is None else ("JPEG", to_image(images[0].detach()), PREVIEW_SIZE)
         self.bar.update_absolute(done, self.steps, preview)
-
-
-@torch.no_grad()
-def _decoded(z: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    return decode(z)
 
 
 def status_line(step: Step) -> str:

@@ -31,9 +31,8 @@ class GuidedDenoiser:
         self.sampling = guider.inner_model.model_sampling
 
     def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        percent = (1 - t.double() / 999).clamp(
-            0.001, 0.999
-        )  # ComfyUI reads the two ends as no noise and infinite noise
+        # ComfyUI reads the two ends as no noise and infinite noise
+        percent = (1 - t.double() / 999).clamp(0.001, 0.999)
         sigma = torch.tensor([float(self.sampling.percent_to_sigma(float(p))) for p in percent])
         one, zero = torch.ones_like(sigma), torch.zeros_like(sigma)
         return self.sampling.noise_scaling(sigma, zero, one), self.sampling.noise_scaling(sigma, one, zero)
@@ -64,19 +63,19 @@ class RefereeCanPlay(comfy.samplers.Sampler):
 
     def __init__(self, game: Game, on_step: Callable[[Step, Callable], None] | None = None):
         self.game, self.on_step = game, on_step
-        self.decoder = Decoder(game.vae)
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
-        self.decoder.check_latent(noise)
+        decoder = Decoder(self.game.vae)
+        decoder.check_latent(noise)
         game = replace(self.game, settings=replace(self.game.settings, steps=len(sigmas) - 1))
         prior = SDS(GuidedDenoiser(model_wrap, extra_args), game.sds_weight, game.t_min, game.t_max)
         report = None
         if callback is not None:
             report = lambda step: callback(step.index, step.z, step.z, step.steps)  # noqa: E731
         return play(
-            game, self.decoder, prior, noise, latent_image, model_wrap.inner_model.latent_format, denoise_mask,
+            game, decoder, prior, noise, latent_image, model_wrap.inner_model.latent_format, denoise_mask,
             seed=extra_args.get("seed") or 0, also_load=[model_wrap.model_patcher], report=report, on_step=self.on_step,
         )  # fmt: skip
 
@@ -168,7 +167,6 @@ def _run_with_prior(game: Game, prior: Prior, latent: dict, seed: int, on_step) 
     samples = comfy.sample.fix_empty_latent_channels(
         prior.model, latent["samples"], latent.get("downscale_ratio_spacial")
     )
-    sampler.decoder.check_latent(samples)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     sigmas = torch.linspace(1, 0, game.settings.steps + 1)
     return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=seed)
