@@ -5,7 +5,7 @@ import os
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
-from .loaders import RefereeDemoModels, RefereeLoader
+from .loaders import RefereeConvert, RefereeDemoModels, RefereeLoader
 from .losses import RefereeCombineLosses, RefereeLoss, RefereeScore
 from .optimize import RefereeOptimizer, RefereeSampler
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
@@ -16,7 +16,7 @@ def register_model_folder() -> None:
     """Add models/referee without losing the folders that extra_model_paths.yaml may already have given."""
     folder_paths.add_model_folder_path("referee", os.path.join(folder_paths.models_dir, "referee"))
     paths, extensions = folder_paths.folder_names_and_paths["referee"]
-    folder_paths.folder_names_and_paths["referee"] = (paths, extensions | {".safetensors"})
+    folder_paths.folder_names_and_paths["referee"] = (paths, extensions | {".safetensors", ".pth", ".pt", ".bin"})
 
 
 class RefereeExtension(ComfyExtension):
@@ -26,6 +26,7 @@ class RefereeExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             RefereeLoader,
+            RefereeConvert,
             RefereeDemoModels,
             RefereeLoss,
             RefereeCombineLosses,

@@ -6,6 +6,14 @@ from comfy_api.latest import io
 from .sockets import CATEGORY, Referee
 
 
+PRECISIONS = ("auto", "fp32", "bf16 tower", "bf16", "fp16 tower")
+NAME_TOOLTIP = (
+    "A file in ComfyUI's folder models/referee (or one added in extra_model_paths.yaml): a converted referee, "
+    "blip2_pretrained.pth with eva_vit_g.pth and vocab.txt beside it, or model.safetensors of blip2-itm-vit-g in its folder. An "
+    "empty list means there is none yet; Load Demo Models needs none."
+)
+
+
 class RefereeLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -16,21 +24,58 @@ class RefereeLoader(io.ComfyNode):
             description="Loads a vision-language referee from models/referee.",
             search_aliases=["load blip2", "blip-2", "vision language model"],
             inputs=[
+                io.Combo.Input("referee_name", options=folder_paths.get_filename_list("referee"), tooltip=NAME_TOOLTIP),
                 io.Combo.Input(
-                    "referee_name",
-                    options=folder_paths.get_filename_list("referee"),
-                    tooltip="A file in ComfyUI's folder models/referee (or one added in extra_model_paths.yaml). An empty list "
-                    "means there is none yet; Load Demo Models needs none.",
-                )
+                    "precision",
+                    options=list(PRECISIONS),
+                    default="auto",
+                    tooltip="Number format of the weights. auto: bf16 for the vision tower where the card has it, otherwise fp32. "
+                    "bf16: the text side too, which saves another 0.4 GB. fp16 tower: for cards without bf16 that lack the "
+                    "memory for fp32; gradients are scaled to survive it.",
+                ),
             ],
             outputs=[Referee.Output("referee", tooltip="Connect to Referee Loss.")],
         )
 
     @classmethod
-    def execute(cls, referee_name) -> io.NodeOutput:
+    def execute(cls, referee_name, precision) -> io.NodeOutput:
         from .bridge.referee import load_referee
 
-        return io.NodeOutput(load_referee(folder_paths.get_full_path_or_raise("referee", referee_name)))
+        return io.NodeOutput(load_referee(folder_paths.get_full_path_or_raise("referee", referee_name), precision))
+
+
+class RefereeConvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeConvert",
+            display_name="Convert Referee",
+            category=CATEGORY,
+            description="Puts a downloaded BLIP-2 together into one file (2.7 GB) that loads quickly and needs nothing beside it.",
+            search_aliases=["convert blip2", "blip-2 to safetensors", "merge eva_vit_g"],
+            inputs=[
+                io.Combo.Input("referee_name", options=folder_paths.get_filename_list("referee"), tooltip=NAME_TOOLTIP),
+                io.String.Input(
+                    "filename",
+                    default="blip2",
+                    tooltip="Name of the new file in models/referee, without folder; .safetensors is added. An existing file is "
+                    "not overwritten.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, referee_name, filename) -> io.NodeOutput:
+        from .bridge.messages import show_text
+        from .bridge.referee import convert_referee
+
+        source = folder_paths.get_full_path_or_raise("referee", referee_name)
+        written = convert_referee(source, folder_paths.get_folder_paths("referee")[0], filename, cls.hidden.unique_id)
+        show_text(cls.hidden.unique_id, f"{written} is ready. Press R to see it in Load Referee.")
+        return io.NodeOutput()
 
 
 class RefereeDemoModels(io.ComfyNode):

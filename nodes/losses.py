@@ -51,6 +51,11 @@ class RefereeLoss(io.ComfyNode):
     def execute(cls, referee, text, itm_weight, caption_weight) -> io.NodeOutput:
         from ..referee_core.losses import bind
 
+        if caption_weight and "caption" not in referee.referee.terms:
+            raise ValueError(
+                "The input 'caption_weight' is above 0, but the referee's file holds no caption head; those from Hugging Face "
+                "never do. Put LAVIS's blip2_pretrained.pth beside it, or set caption_weight to 0."
+            )
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
         cut = loss.parts[0].text.cut

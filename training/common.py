@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from referee_core.demo.storage import FOLDER
+from referee_core.demo.models import VAE, build_vae
+from referee_core.demo.storage import FOLDER, load
 from referee_core.demo.world import Scene, random_scene, render
 
 
@@ -26,6 +27,27 @@ def pictures(scenes: list[Scene], rng: random.Random) -> tuple[torch.Tensor, tor
     """Random pictures of the scenes [B, 3, S, S] in [0, 1] and owners [B, S, S] (see world.render)."""
     painted, owners = zip(*(render(scene, rng) for scene in scenes), strict=True)
     return torch.stack(painted).to(device()), torch.stack(owners).to(device())
+
+
+def frozen_vae():
+    """The demo's trained autoencoder."""
+    vae = build_vae().eval().requires_grad_(False)
+    vae.load_state_dict(load("vae"))
+    return vae.to(device())
+
+
+@torch.no_grad()
+def encode(vae, pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures [B, 3, S, S] in [0, 1] -> latents [B, 4, S/8, S/8] in the diffusion model's scale."""
+    with torch.autocast(device().type, torch.bfloat16):
+        return vae.encode(pictures * 2 - 1).latent_dist.mean.float() * VAE["scaling_factor"]
+
+
+@torch.no_grad()
+def decode(vae, latents: torch.Tensor) -> torch.Tensor:
+    """The inverse of ``encode``."""
+    with torch.autocast(device().type, torch.bfloat16):
+        return (vae.decode(latents / VAE["scaling_factor"]).sample.float() / 2 + 0.5).clamp(0, 1)
 
 
 class Average:

@@ -14,10 +14,9 @@ from referee_core.demo.models import (
     VAE,
     build_text_encoder,
     build_unet,
-    build_vae,
     prompt_ids,
 )
-from referee_core.demo.storage import load, save
+from referee_core.demo.storage import save
 from referee_core.demo.world import OBJECTS, caption, two_object_scenes
 
 from . import common
@@ -39,12 +38,6 @@ class Painter(nn.Module):
         return self.unet(x, t, context).sample
 
 
-def frozen_vae():
-    vae = build_vae().eval().requires_grad_(False)
-    vae.load_state_dict(load("vae"))
-    return vae.to(common.device())
-
-
 @torch.no_grad()
 def latents(vae, state_dir: Path) -> tuple[list, torch.Tensor]:
     """Scenes and their encoded pictures, made once."""
@@ -54,10 +47,8 @@ def latents(vae, state_dir: Path) -> tuple[list, torch.Tensor]:
         rng = random.Random("latents")
         while len(scenes) < PICTURES:
             named, pictures, _ = common.batch(rng, 100)
-            with torch.autocast(common.device().type, torch.bfloat16):
-                z = vae.encode(pictures * 2 - 1).latent_dist.mean
             scenes += named
-            encoded.append((z.float() * VAE["scaling_factor"]).cpu())
+            encoded.append(common.encode(vae, pictures).cpu())
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"scenes": scenes, "latents": torch.cat(encoded)}, path)
     saved = torch.load(path, weights_only=True)
@@ -109,7 +100,7 @@ def measure(painter: Painter, vae) -> dict:
 
 
 def train(state_dir: Path, steps: int) -> None:
-    vae = frozen_vae()
+    vae = common.frozen_vae()
     scenes, encoded = latents(vae, state_dir)
     torch.manual_seed(0)
     painter = Painter().to(common.device())

@@ -4,8 +4,8 @@
 Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
 four false ones (colours swapped, a wrong colour, a wrong shape, an object too many or too few), and three dense helpers
 that are thrown away afterwards: which object covers each patch, read from the vision tower; which shapes have the
-query's own colour, read from the queries (there are as many as colours: it breaks the plateau on which colours and
-shapes are seen but not bound); and for each shape word in the matching pass, whether its object is there.
+query's own colour and how many of each, read from the queries (there are as many as colours: it breaks the plateau on
+which colours and shapes are seen but not bound); and for each shape word in the matching pass, whether its object is there.
 """
 
 import random
@@ -29,11 +29,14 @@ from . import common
 
 IMAGES = 32
 KINDS = ("swap", "colour", "shape", "count")
-CROWDED = 0.3  # share of pictures with one or two objects more than the caption names, which makes it false
+CROWDED = 0.5  # share of pictures with one or two objects more than the caption names, which makes it false
 TOKENIZER = Tokenizer(VOCABULARY, REFEREE.max_text_tokens)
 SHAPE_IDS = torch.tensor([VOCABULARY.index(s) for s in SHAPES])
 AUGMENTATION = replace(PAPER, rotation=20, perspective=0.2, colour=0.04, erasing=0.06, noise=0.15)
 AUGMENTED_FROM = 0.4  # of the training
+NOISED_FROM = 0.35  # of the training: from then on half of the pictures are decoded from noised latents
+MOST_ALIKE = 2  # objects of the same colour and shape that are told apart from fewer
+MOST_NOISE = 1.2  # radians; the latent is cos z + sin eps
 
 
 def tokenise(scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -54,7 +57,7 @@ class Student(nn.Module):
         super().__init__()
         self.blip2 = Blip2(REFEREE)
         self.patch_head = nn.Linear(REFEREE.vision_dim, 1 + len(OBJECTS))
-        self.query_head = nn.Linear(REFEREE.dim, len(SHAPES))
+        self.query_head = nn.Linear(REFEREE.dim, len(SHAPES) * (1 + MOST_ALIKE))
         self.word_head = nn.Linear(REFEREE.dim, 2)
         for name, p in self.named_parameters():
             if "embed" in name and "patch" not in name or name.endswith("_token") or name.endswith("_tokens"):
@@ -78,6 +81,13 @@ def crowd(rng: random.Random, scene: Scene) -> Scene:
     return (*scene, *(rng.choice(scene if rng.random() < 0.6 else OBJECTS) for _ in range(extra)))
 
 
+def noised(vae, pictures: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    """Pictures as the optimisation meets them: decoded from latents on their way from noise to an image."""
+    z = common.encode(vae, pictures)
+    angle = torch.tensor([rng.uniform(0, MOST_NOISE) for _ in pictures], device=z.device)[:, None, None, None]
+    return common.decode(vae, angle.cos() * z + angle.sin() * torch.randn(z.shape).to(z))
+
+
 def patch_labels(owners: torch.Tensor) -> torch.Tensor:
     """Owner of each patch's centre: [B, S, S] -> [B, patches]."""
     p = REFEREE.patch_size
@@ -85,12 +95,12 @@ def patch_labels(owners: torch.Tensor) -> torch.Tensor:
 
 
 def query_labels(scenes: list[Scene]) -> torch.Tensor:
-    """Which shapes each colour has: [B, colours, shapes] of 0 and 1."""
-    labels = torch.zeros(len(scenes), len(COLOURS), len(SHAPES))
+    """How many objects of each colour and shape there are, at most MOST_ALIKE: [B, colours, shapes]."""
+    labels = torch.zeros(len(scenes), len(COLOURS), len(SHAPES), dtype=torch.long)
     for row, scene in enumerate(scenes):
         for colour, shape in scene:
-            labels[row, list(COLOURS).index(colour), SHAPES.index(shape)] = 1
-    return labels.to(common.device())
+            labels[row, list(COLOURS).index(colour), SHAPES.index(shape)] += 1
+    return labels.clamp(max=MOST_ALIKE).to(common.device())
 
 
 def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Scene]) -> torch.Tensor:
@@ -103,7 +113,7 @@ def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Scene]) -> t
     return labels.to(ids.device)
 
 
-def loss_function(student: Student, steps: int):
+def loss_function(student: Student, vae, steps: int):
     net = student.blip2
     queries = REFEREE.queries
 
@@ -112,6 +122,9 @@ def loss_function(student: Student, steps: int):
         shown = [crowd(rng, s) for s in scenes]
         pictures, owners = common.pictures(shown, rng)
         honest = torch.tensor([s == c for s, c in zip(scenes, shown, strict=True)], device=pictures.device)
+        if step > NOISED_FROM * steps:
+            half = IMAGES // 2
+            pictures = torch.cat([noised(vae, pictures[:half], rng), pictures[half:]])
         generator = torch.Generator().manual_seed(step)
         if step > AUGMENTED_FROM * steps and step % 4:
             pictures = AUGMENTATION(pictures, generator)
@@ -134,7 +147,8 @@ def loss_function(student: Student, steps: int):
         hidden = net.qformer(true_ids, caption_mask(true_mask, queries), image)
         caption_logits = net.caption_head(hidden[:, queries:], net.qformer.word_embeddings)
         cg = caption_loss(caption_logits, true_ids, true_mask)[honest].mean()
-        query = F.binary_cross_entropy_with_logits(student.query_head(hidden[:, :queries]), query_labels(shown))
+        counted = student.query_head(hidden[:, :queries]).unflatten(-1, (len(SHAPES), -1))
+        query = F.cross_entropy(counted.movedim(-1, 1), query_labels(shown))
 
         repeats = 1 + len(KINDS)
         repeated = [tuple(t.repeat(repeats, 1, 1, 1) for t in kv) for kv in image]
@@ -186,7 +200,7 @@ def measure(net: Blip2, count: int = 600) -> dict:
 def train(state_dir: Path, steps: int) -> None:
     torch.manual_seed(0)
     student = Student().to(common.device())
-    common.run("referee", student, steps, loss_function(student, steps), peak=1.2e-3, state_dir=state_dir, bf16=False)
+    common.run("referee", student, steps, loss_function(student, common.frozen_vae(), steps), peak=1.2e-3, state_dir=state_dir, bf16=False)
     student.eval()
     common.write_figures("referee", measure(student.blip2))
     save(FOLDER / "referee.safetensors", student.blip2, VOCABULARY, torch.float16)

@@ -23,3 +23,5 @@ class Blip2Config:
     max_positions: int = 512
     max_text_tokens: int = 32
     """Text limit in tokens, [CLS] and [SEP] included."""
+    caption_head: bool = True
+    """Hugging Face's files come without one; then there is no caption loss."""

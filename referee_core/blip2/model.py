@@ -42,6 +42,11 @@ def caption_mask(text_mask: torch.Tensor, queries: int) -> torch.Tensor:
     return (allowed & visible[:, None, :])[:, None]
 
 
+def at_least_single(x: torch.Tensor) -> torch.Tensor:
+    """Half-precision numbers in single precision, for the sums of a loss."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Blip2(nn.Module):
     """Vision tower, Q-Former, image-text-matching head and caption head."""
 
@@ -52,21 +57,25 @@ class Blip2(nn.Module):
         self.vision_norm = nn.LayerNorm(config.vision_dim)
         self.qformer = QFormer(config)
         self.itm_head = nn.Linear(config.dim, 2)
-        self.caption_head = CaptionHead(config)
+        self.caption_head = CaptionHead(config) if config.caption_head else None
 
     def encode_image(self, pixels: torch.Tensor) -> list:
-        """Normalised pixels [B, 3, S, S] -> what the Q-Former reads of the images, shared by both heads."""
-        return self.qformer.image_keys_values(self.vision_norm(self.vision(pixels)))
+        """Normalised pixels [B, 3, S, S] -> what the Q-Former reads of the images, shared by both heads.
+
+        The tower computes in its own weights' precision, everything after it in the Q-Former's.
+        """
+        tokens = self.vision(pixels.to(self.vision.cls_token.dtype))
+        return self.qformer.image_keys_values(self.vision_norm(tokens.to(self.vision_norm.weight.dtype)))
 
     def itm_logits(self, image, ids: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
         """Two-class logits [B, 2] (no match, match), averaged over the queries. ids starts with [CLS]."""
         hidden = self.qformer(ids, match_mask(text_mask, self.config.queries), image)
-        return self.itm_head(hidden[:, : self.config.queries]).mean(dim=1)
+        return at_least_single(self.itm_head(hidden[:, : self.config.queries]).mean(dim=1))
 
     def caption_logits(self, image, ids: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
         """Next-token logits [B, L, vocab]. ids starts with [DEC]."""
         hidden = self.qformer(ids, caption_mask(text_mask, self.config.queries), image)
-        return self.caption_head(hidden[:, self.config.queries :], self.qformer.word_embeddings)
+        return at_least_single(self.caption_head(hidden[:, self.config.queries :], self.qformer.word_embeddings))
 
 
 def itm_loss(logits: torch.Tensor) -> torch.Tensor:

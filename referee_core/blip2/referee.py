@@ -8,6 +8,22 @@ from ..referee import normalise
 from .model import Blip2, caption_loss, itm_loss
 from .text import EncodedText, Tokenizer
 
+HALF_PRECISION_SCALE = 2.0**12
+"""In fp16 nearly all of the tower's gradients would be below the smallest normal number; they are carried this much larger."""
+
+
+class ScaleGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a number."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, factor: float) -> torch.Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        return gradient * ctx.factor, None
+
 
 class Blip2Referee:
     """Judges images by image-text matching (L_itm) and by captioning (L_cg).
@@ -15,11 +31,10 @@ class Blip2Referee:
     The network is put to evaluation mode and its parameters are frozen; gradients reach the images.
     """
 
-    terms = ("itm", "caption")
-
     def __init__(self, network: Blip2, vocabulary: list[str]):
         self.network = network.eval().requires_grad_(False)
         self.image_size = network.config.image_size
+        self.terms = ("itm", "caption") if network.config.caption_head else ("itm",)
         self.tokenizer = Tokenizer(vocabulary, network.config.max_text_tokens)
 
     def encode(self, text: str) -> EncodedText:
@@ -30,10 +45,11 @@ class Blip2Referee:
         mask, match_ids, caption_ids = (
             t.to(device).expand(n, -1) for t in (text.mask, text.match_ids, text.caption_ids)
         )
-        image = net.encode_image(normalise(images))
+        scale = HALF_PRECISION_SCALE if net.vision.cls_token.dtype == torch.float16 else 1.0
+        image = net.encode_image(normalise(ScaleGradient.apply(images, 1 / scale)))
         losses = {}
         if "itm" in terms:
             losses["itm"] = itm_loss(net.itm_logits(image, match_ids, mask))
         if "caption" in terms:
             losses["caption"] = caption_loss(net.caption_logits(image, caption_ids, mask), caption_ids, mask)
-        return losses
+        return {term: ScaleGradient.apply(loss, scale) for term, loss in losses.items()}

@@ -1,74 +1,132 @@
-"""Referee files: one safetensors with the network, its sizes and its vocabulary."""
+"""Referee files: one safetensors with the network, its sizes and its vocabulary; and whatever else can be read as one."""
 
 import json
-from dataclasses import asdict
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from .config import Blip2Config
+from .files import PICKLES, Source, check, open_published, read_safetensors
+from .keys import LazyTensor
 from .model import Blip2
 from .referee import Blip2Referee
 
 FORMAT = "referee-blip2"
+CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
-def save(path: Path, network: Blip2, vocabulary: list[str], dtype: torch.dtype) -> None:
-    """Write a referee file."""
-    metadata = {
-        "format": FORMAT,
-        "config": json.dumps(asdict(network.config)),
-        "vocabulary": json.dumps(vocabulary, ensure_ascii=False),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in network.state_dict().items()}
-    save_file(state, path, metadata)
+@dataclass(frozen=True)
+class Precision:
+    """Number formats of the two halves of a referee."""
+
+    tower: torch.dtype = torch.float32
+    qformer: torch.dtype = torch.float32
+
+    def of(self, name: str) -> torch.dtype:
+        return self.tower if name.startswith("vision.") else self.qformer
 
 
-def load(path: Path) -> Blip2Referee:
-    """Read a referee file into a single-precision network.
+FULL = Precision()
+COMPACT = Precision(tower=torch.bfloat16)
+"""What conversion writes: 2.7 GB at the published size."""
+
+
+def open_source(path: Path) -> Source:
+    """Find a referee in a file of ours, or in a published file or folder (see files.open_published).
 
     Raises:
-        FileNotFoundError: there is no such file. ValueError: it is not a referee file, is damaged, or its tensors do not fit
-        its configuration (every missing, surplus and mis-shaped one is named).
+        FileNotFoundError: there is no such file, or one that must lie beside it is absent. ValueError: it is damaged, of
+        another kind, or its tensors do not fit its configuration.
     """
     path = Path(path)
+    if path.is_dir() or path.is_file() and path.suffix in PICKLES:
+        return open_published(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no referee file {path}. Put it into ComfyUI's folder models/referee.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # not a dict: it has no items()
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path.name} cannot be read as safetensors ({error}). It is damaged or cut off, or a pickle with a changed name: "
-            "download it again; pickled files are never executed."
-        ) from None
+    tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path.name} is not a referee file: its header does not say {FORMAT!r}. Choose another file.")
+        return open_published(path)
     try:
         config, vocabulary = Blip2Config(**json.loads(metadata["config"])), json.loads(metadata["vocabulary"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"The header of {path.name} is damaged ({error!r}): convert or download the file again.") from None
     if len(vocabulary) != config.vocab_size:
         raise ValueError(f"{path.name} has {len(vocabulary)} words for {config.vocab_size} embeddings: it is damaged.")
+    check(path.name, config, tensors)
+    return Source(config, tensors, vocabulary, (path,))
+
+
+def load(path: Path, precision: Precision = FULL) -> Blip2Referee:
+    """Read a referee. Raises what ``open_source`` raises."""
+    source = open_source(path)
     with torch.device("meta"):
-        network = Blip2(config)
-    check_keys(path.name, network.state_dict(), state)
+        network = Blip2(source.config)
+    state = {name: tensor.read().to(precision.of(name)).clone() for name, tensor in source.tensors.items()}
     network.load_state_dict(state, assign=True)
-    return Blip2Referee(network, vocabulary)
+    return Blip2Referee(network, source.vocabulary)
 
 
-def check_keys(name: str, expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
-    """Raise a ValueError that names every missing, surplus and mis-shaped tensor."""
-    problems = [f"missing {k}" for k in expected if k not in found]
-    problems += [f"surplus {k}" for k in found if k not in expected]
-    problems += [
-        f"{k} is {tuple(found[k].shape)}, expected {tuple(v.shape)}"
-        for k, v in expected.items()
-        if k in found and found[k].shape != v.shape
-    ]
-    if problems:
-        raise ValueError(f"{name} does not fit its configuration: " + "; ".join(problems))
+def save(path: Path, network: Blip2, vocabulary: list[str], dtype: torch.dtype) -> None:
+    """Write a network as a referee file."""
+    state = network.state_dict()
+    tensors = {k: LazyTensor(tuple(v.shape), lambda v=v: v.detach().cpu()) for k, v in state.items()}
+    write(path, Source(network.config, tensors, vocabulary, ()), Precision(dtype, dtype))
+
+
+def write(
+    path: Path,
+    source: Source,
+    precision: Precision = COMPACT,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a referee file, one tensor at a time, so that no more than one is in memory.
+
+    The file appears under its name only when it is whole. Until then it grows as ``<name>.part``; a run that was cut short
+    is continued by the next one from the same files.
+
+    Args:
+        progress: called with (bytes written, bytes in all) after each tensor; may raise to stop.
+    """
+    entries, end = {}, 0
+    for name, tensor in source.tensors.items():
+        dtype, start = precision.of(name), end
+        end += torch.Size(tensor.shape).numel() * dtype.itemsize
+        entries[name] = {"dtype": CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(asdict(source.config)),
+        "vocabulary": json.dumps(source.vocabulary, ensure_ascii=False),
+        "sources": ", ".join(f"{f.name} ({f.stat().st_size} bytes)" for f in source.files),
+    }
+    text = json.dumps({"__metadata__": metadata, **entries}).encode()
+    text += b" " * (-len(text) % 8)
+    header = len(text).to_bytes(8, "little") + text
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    written = _continue(part, header)
+    with open(part, "r+b") as file:
+        for name, tensor in source.tensors.items():
+            start, stop = entries[name]["data_offsets"]
+            if stop > written:
+                file.seek(len(header) + start)
+                raw = tensor.read().to(precision.of(name)).contiguous().flatten().view(torch.uint8)
+                file.write(raw.numpy().data)
+            if progress is not None:
+                progress(stop, end)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _continue(part: Path, header: bytes) -> int:
+    """Bytes of tensors that an earlier run left in ``part``; a part of something else is begun anew."""
+    if part.is_file():
+        with open(part, "rb") as file:
+            if file.read(len(header)) == header:
+                return part.stat().st_size - len(header)
+    part.write_bytes(header)
+    return 0

@@ -115,18 +115,19 @@ def test_a_renamed_pickle_is_refused_and_never_executed(tmp_path, dump):
     assert mark.exists(), "the trap itself must work"
 
 
-@pytest.mark.parametrize("name", ["absent.safetensors", "models"])
-def test_a_missing_file_or_a_folder_is_reported(tmp_path, file, name):
+@pytest.mark.parametrize("name", ["absent.safetensors", "absent.pth", "empty folder"])
+def test_a_missing_file_or_an_empty_folder_is_reported(tmp_path, name):
+    (tmp_path / "empty folder").mkdir()
     with pytest.raises(FileNotFoundError, match=name):
         load(tmp_path / name)
 
 
 def test_other_safetensors_are_not_taken_for_a_referee(file):
     rewrite(file, header=lambda metadata: metadata | {"format": "pt"})
-    with pytest.raises(ValueError, match="tiny.safetensors is not a referee file"):
+    with pytest.raises(ValueError, match="tiny.safetensors is not a BLIP-2 stage-1 model"):
         load(file)
     rewrite(file, header=lambda metadata: None)
-    with pytest.raises(ValueError, match="tiny.safetensors is not a referee file"):
+    with pytest.raises(ValueError, match="tiny.safetensors is not a BLIP-2 stage-1 model"):
         load(file)
 
 
