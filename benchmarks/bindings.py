@@ -42,7 +42,7 @@ def measure(png: bytes, scene) -> dict:
     from referee_core.blip2.weights import load
     from referee_core.demo.storage import path
     from referee_core.demo.world import caption
-    from referee_core.losses import bind, expected_loss
+    from referee_core.losses import MicroBatch, bind, expected_loss
     from referee_core.plots import to_tensor
 
     verdict = judged(png)
@@ -52,7 +52,7 @@ def measure(png: bytes, scene) -> dict:
     losses = {}
     for name, augmentation in (("L", NONE), ("L_augmented", augmented)):
         _, terms = expected_loss(
-            loss, picture.clone().requires_grad_(), augmentation, [torch.Generator().manual_seed(0)]
+            loss, picture.clone().requires_grad_(), augmentation, [torch.Generator().manual_seed(0)], MicroBatch()
         )
         losses[name] = {k: round(v.item(), 4) for k, v in terms.items()}
     return {"right": verdict.right(scene), "saw": str(verdict), **losses}

@@ -58,11 +58,15 @@ class RefereeLoss(io.ComfyNode):
             )
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
-        cut = loss.parts[0].text.cut
-        if cut:
+        encoded, notes = loss.parts[0].text, []
+        if encoded.cut:
+            notes.append(f"The referee reads only the beginning; this is cut off: {encoded.cut!r}")
+        if encoded.weights_removed:
+            notes.append(f"The referee knows no prompt weights; it reads {encoded.text!r}")
+        if notes:
             from .bridge.messages import show_text
 
-            show_text(cls.hidden.unique_id, f"The referee reads only the beginning; this is cut off: {cut!r}")
+            show_text(cls.hidden.unique_id, "\n".join(notes))
         return io.NodeOutput(LoadedLoss(loss, (referee.patcher,)))
 
 

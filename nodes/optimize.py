@@ -39,8 +39,9 @@ def _loop_inputs() -> list:
 
 def _views_at_once() -> io.Int.Input:
     return io.Int.Input(
-        "views_at_once", default=10, min=1, max=256, advanced=True,
-        tooltip="Augmented views that go through the referee together. Fewer need less memory; the result is the same.",
+        "views_at_once", default=0, min=0, max=256, advanced=True,
+        tooltip="Augmented views that go through the referee together; 0: as many as fit. Fewer need less memory; the result is "
+        "the same.",
     )  # fmt: skip
 
 

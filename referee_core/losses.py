@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from .augment import Augmentation
 from .referee import Referee
 
+OUT_OF_MEMORY = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # its name before PyTorch 2.5
+
 
 @dataclass(frozen=True)
 class Part:
@@ -86,17 +88,27 @@ def judge_views(part: Part, views: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return total, torch.stack([losses[name] for name in active])
 
 
+@dataclass
+class MicroBatch:
+    """How many views go through a referee together; 0: all. Halved for the rest of the run when memory runs out."""
+
+    size: int = 0
+
+    def fits(self, views: int) -> int:
+        return min(self.size or views, views)
+
+
 def expected_loss(
     loss: RefereeLoss,
     images: torch.Tensor,
     augmentation: Augmentation,
     generators: Sequence[torch.Generator],
-    micro_batch: int = 0,
+    micro_batch: MicroBatch,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """L~_y(x) and its backward pass: adds d(sum over images of L~)/d(images) to ``images.grad``.
 
-    Views go through the referee ``micro_batch`` at a time (0: all at once); their gradients are summed at the image, so
-    the result does not depend on it beyond rounding.
+    Views go through the referee some at a time; their gradients are summed at the image, so the result does not depend
+    on how many beyond rounding.
 
     Args:
         images: [B, 3, H, W], a leaf that requires grad; values outside [0, 1] are clamped straight through.
@@ -109,32 +121,54 @@ def expected_loss(
         views = torch.cat(
             [augmentation(x.expand(augmentation.count, -1, -1, -1), g) for x, g in zip(seen, generators, strict=True)]
         )
-        leaf = views.detach().requires_grad_()
-        chosen = _hardest(part, leaf, augmentation, micro_batch)
-        rows = leaf[chosen] if chosen is not None else leaf
-        kept = len(rows) // len(images)
-        sums, values = [], []
-        for chunk in rows.split(micro_batch or len(rows)):
-            weighted, parts = judge_views(part, chunk)
-            weighted.sum().div(kept).backward(retain_graph=chosen is not None)
-            sums.append(weighted.detach())
-            values.append(parts.detach())
-        views.backward(leaf.grad)
-        total += torch.cat(sums).view(len(images), kept).mean(1)
-        means = torch.cat(values, dim=1).view(-1, len(images), kept).mean(2)
+        if 0 < augmentation.keep < augmentation.count:
+            scores, _, _ = _judge(part, views.detach(), micro_batch, gradients=False)
+            views = views[_hardest(scores, augmentation)]
+        kept = len(views) // len(images)
+        weighted, values, gradients = _judge(part, views.detach(), micro_batch)
+        views.backward(gradients / kept)
+        total += weighted.view(len(images), kept).mean(1)
+        means = values.view(-1, len(images), kept).mean(2)
         terms.update(zip(loss.term_names(index), means, strict=True))
     return total, terms
 
 
-def _hardest(part: Part, views: torch.Tensor, augmentation: Augmentation, micro_batch: int) -> torch.Tensor | None:
-    """Indices of the ``keep`` views of each image with the highest loss, or None when all are kept."""
+def _hardest(scores: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+    """Indices of the ``keep`` views of each image with the highest loss."""
     count, keep = augmentation.count, augmentation.keep
-    if not 0 < keep < count:
-        return None
-    with torch.no_grad():
-        scores = torch.cat([judge_views(part, v)[0] for v in views.split(micro_batch or len(views))])
     hardest = scores.view(-1, count).topk(keep, dim=1).indices
     return (hardest + count * torch.arange(len(hardest), device=hardest.device)[:, None]).flatten()
+
+
+def _judge(part: Part, views: torch.Tensor, micro_batch: MicroBatch, gradients: bool = True) -> tuple:
+    """(weighted losses [N], unweighted terms [terms, N], d(sum of losses)/d(views)) in micro-batches, which are halved when
+    memory runs out."""
+    rows = []
+    done = 0
+    while done < len(views):
+        size = micro_batch.fits(len(views))
+        row = _judge_at_once(part, views[done : done + size], gradients, may_fail=size > 1)
+        if row is None:
+            micro_batch.size = size // 2
+        else:
+            rows.append(row)
+            done += size
+    weighted, values, slopes = zip(*rows, strict=True)
+    return torch.cat(weighted), torch.cat(values, dim=1), torch.cat(slopes) if gradients else None
+
+
+def _judge_at_once(part: Part, views: torch.Tensor, gradients: bool, may_fail: bool) -> tuple | None:
+    """The same for one micro-batch; None if memory ran out. All that was held is free again on return."""
+    try:
+        with torch.set_grad_enabled(gradients):
+            leaf = views.requires_grad_(gradients)
+            weighted, values = judge_views(part, leaf)
+            slope = torch.autograd.grad(weighted.sum(), leaf)[0] if gradients else None
+        return weighted.detach(), values.detach(), slope
+    except OUT_OF_MEMORY:
+        if not may_fail:
+            raise
+        return None
 
 
 @torch.no_grad()

@@ -15,10 +15,12 @@ class Referee(Protocol):
     Attributes:
         image_size: side in pixels of the square images it reads.
         terms: names of the losses it offers, e.g. ("itm", "caption").
+        checkpointing: compute the inner layers twice instead of keeping them for the backward pass.
     """
 
     image_size: int
     terms: tuple[str, ...]
+    checkpointing: bool
 
     def encode(self, text: str) -> Any:
         """Prepare a text once. Raises ValueError when nothing is left to judge."""
@@ -26,6 +28,10 @@ class Referee(Protocol):
 
     def losses(self, images: torch.Tensor, text: Any, terms: Sequence[str]) -> dict[str, torch.Tensor]:
         """The named losses, each [N], of images [N, 3, image_size, image_size] in [0, 1] against an encoded text."""
+        ...
+
+    def activation_bytes(self, checkpointing: bool) -> int:
+        """About how many bytes one image keeps for its backward pass."""
         ...
 
 

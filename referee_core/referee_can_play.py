@@ -11,7 +11,7 @@ import torch
 
 from .augment import NONE, Augmentation
 from .averaging import EMARestart
-from .losses import RefereeLoss, expected_loss
+from .losses import MicroBatch, RefereeLoss, expected_loss
 from .schedules import Schedule
 from .sds import SDS
 
@@ -68,6 +68,7 @@ class Step:
         referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values; restart: whether z jumped to
         its average. before, z: the latent before and after the step. x: the decoded image before the step [B, 3, H, W], not clamped, or
         None when the step needed none. referee_gradient, sds_gradient: the gradients on z, or None.
+        micro_batch: views that went through the referee together, fewer than asked for after memory ran out.
         best_z: for each image the latent with the lowest L~ so far; best_loss: that value.
     """
 
@@ -85,9 +86,9 @@ class Step:
     x: torch.Tensor | None = None
     referee_gradient: torch.Tensor | None = None
     sds_gradient: torch.Tensor | None = None
+    micro_batch: int = 0
     best_z: torch.Tensor | None = None
     best_loss: torch.Tensor | None = None
-
 
     @torch.no_grad()
     def picture(self, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -154,7 +155,7 @@ def referee_can_play(
     if tail >= s.steps:
         raise ValueError(f"A tail of {tail} leaves none of the {s.steps} steps for the referee: lower it or add steps.")
     start, z = z, z.detach().clone().requires_grad_()
-    streams = generators(seed, len(z))
+    streams, micro_batch = generators(seed, len(z)), MicroBatch(s.micro_batch)
     adam = torch.optim.Adam([z], lr=1.0, betas=s.betas, weight_decay=s.weight_decay)
     average = z.detach().clone()
     best_z, best_loss = z.detach().clone(), z.new_full((len(z),), float("inf")).detach()
@@ -174,7 +175,8 @@ def referee_can_play(
         if loss is not None and not in_tail:
             x = decode(z)
             record.x = leaf = x.detach().requires_grad_()
-            record.loss, record.terms = expected_loss(loss, leaf, augmentation, streams["augmentation"], s.micro_batch)
+            record.loss, record.terms = expected_loss(loss, leaf, augmentation, streams["augmentation"], micro_batch)
+            record.micro_batch = micro_batch.fits(augmentation.count * len(z))
             (g,) = torch.autograd.grad(x, z, leaf.grad)
             g = g if mask is None else g * mask
             record.referee_norm = _checked(norm(g), "the referee", i, i == 0)

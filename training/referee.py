@@ -200,7 +200,15 @@ def measure(net: Blip2, count: int = 600) -> dict:
 def train(state_dir: Path, steps: int) -> None:
     torch.manual_seed(0)
     student = Student().to(common.device())
-    common.run("referee", student, steps, loss_function(student, common.frozen_vae(), steps), peak=1.2e-3, state_dir=state_dir, bf16=False)
+    common.run(
+        "referee",
+        student,
+        steps,
+        loss_function(student, common.frozen_vae(), steps),
+        peak=1.2e-3,
+        state_dir=state_dir,
+        bf16=False,
+    )
     student.eval()
     common.write_figures("referee", measure(student.blip2))
     save(FOLDER / "referee.safetensors", student.blip2, VOCABULARY, torch.float16)

@@ -29,12 +29,15 @@ class Live:
         self.node_id, self.steps = node_id, steps
         self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
         self.next_preview = 0.0
+        self.views = 0
 
     def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
         began, picture = time.monotonic(), None
         if began >= self.next_preview:
             picture = step.picture(decode)
-            show_text(self.node_id, status_line(step))
+            self.views = max(self.views, step.micro_batch)
+            crammed = f" · memory ran out: {step.micro_batch} views at a time" if step.micro_batch < self.views else ""
+            show_text(self.node_id, status_line(step) + crammed)
             spent = time.monotonic() - began
             self.next_preview = began + max(1 / PREVIEWS_A_SECOND, spent / PREVIEW_SHARE)
         self._show(step.index + 1, picture)

@@ -20,6 +20,7 @@ from ...referee_core.schedules import Schedule
 from ...referee_core.sds import SDS
 from ..sockets import LoadedLoss, Prior
 from .gradients import gradients_through
+from .memory import fitted, smallest
 from .vae import Decoder
 
 
@@ -99,13 +100,19 @@ def play(
         noise, latent: [B, C, h, w] in the model's scale. An all-zero latent starts from the noise, as published; any
             other latent is where the run starts.
     """
+    loss = game.loss.loss if game.loss else None
     patchers = [decoder.patcher, *(game.loss.patchers if game.loss else ())]
     comfy.model_management.load_models_gpu(
         [*also_load, *patchers],  # the last come first: what gradients pass through must be loaded whole
-        memory_required=decoder.memory_required(noise.shape),
+        memory_required=decoder.memory_required(noise.shape, checkpointing=True) + smallest(loss),
     )
     empty = latent is None or torch.count_nonzero(latent) == 0
-    with gradients_through(*(p.model for p in patchers)):
+    augmentation = game.augmentation or NONE
+    views = augmentation.count * len(noise)
+    with (
+        gradients_through(*(p.model for p in patchers)),
+        fitted(decoder, loss, noise.shape, views, game.settings.micro_batch) as at_once,
+    ):
         z = (noise if empty else latent).to(decoder.patcher.load_device, torch.float32).clone()
 
         def decode(z: torch.Tensor) -> torch.Tensor:
@@ -114,11 +121,11 @@ def play(
         run = referee_can_play(
             z,
             decode,
-            game.loss.loss if game.loss else None,
+            loss,
             prior,
-            game.augmentation or NONE,
+            augmentation,
             game.averaging,
-            game.settings,
+            replace(game.settings, micro_batch=at_once),
             seed,
             mask.clone() if mask is not None else None,
         )

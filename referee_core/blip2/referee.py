@@ -37,6 +37,30 @@ class Blip2Referee:
         self.terms = ("itm", "caption") if network.config.caption_head else ("itm",)
         self.tokenizer = Tokenizer(vocabulary, network.config.max_text_tokens)
 
+    @property
+    def checkpointing(self) -> bool:
+        return self.network.vision.checkpointing
+
+    @checkpointing.setter
+    def checkpointing(self, on: bool) -> None:
+        self.network.vision.checkpointing = on
+
+    def activation_bytes(self, checkpointing: bool) -> int:
+        """About how many bytes one image keeps for its backward pass.
+
+        With frozen weights a linear layer keeps nothing and each block of the tower keeps what its norms, attention and GELU
+        read; with checkpointing its input, and all of it for the one block at work. The text side is counted at its token limit.
+        """
+        c, net = self.network.config, self.network
+        tokens = 1 + (c.image_size // c.patch_size) ** 2
+        block = tokens * (6 * c.vision_dim + c.vision_mlp_dim)
+        tower = block + c.vision_depth * tokens * c.vision_dim if checkpointing else c.vision_depth * block
+        rows = c.queries + c.max_text_tokens
+        layers = len(self.terms) * c.layers * rows * (6 * c.dim + 2 * c.mlp_dim)
+        cross = 2 * tokens * c.dim * sum(layer.cross_attention is not None for layer in net.qformer.layers)
+        words = 3 * c.max_text_tokens * c.vocab_size * c.caption_head
+        return tower * net.vision.cls_token.itemsize + (layers + cross + words) * net.vision_norm.weight.itemsize
+
     def encode(self, text: str) -> EncodedText:
         return self.tokenizer.encode(text)
 

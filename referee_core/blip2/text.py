@@ -16,7 +16,7 @@ class EncodedText:
     """Token ids of one text.
 
     match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; mask: [1, L], True everywhere; text: as cleaned; cut: the
-    words beyond the limit ("" when all fit).
+    words beyond the limit ("" when all fit); weights_removed: whether the prompt held ComfyUI's emphasis.
     """
 
     match_ids: torch.Tensor
@@ -24,6 +24,7 @@ class EncodedText:
     mask: torch.Tensor
     text: str
     cut: str
+    weights_removed: bool = False
 
 
 def strip_weights(prompt: str) -> str:
@@ -79,4 +80,5 @@ class Tokenizer:
         ids = ids[:room] + [self.ids[SEP]]
         match_ids = torch.tensor([[self.ids[CLS], *ids]])
         caption_ids = torch.tensor([[self.ids[DEC], *ids]])
-        return EncodedText(match_ids, caption_ids, torch.ones_like(match_ids, dtype=torch.bool), text, cut)
+        mask = torch.ones_like(match_ids, dtype=torch.bool)
+        return EncodedText(match_ids, caption_ids, mask, text, cut, text != clean(prompt))

@@ -52,7 +52,9 @@ def open_source(path: Path) -> Source:
     try:
         config, vocabulary = Blip2Config(**json.loads(metadata["config"])), json.loads(metadata["vocabulary"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"The header of {path.name} is damaged ({error!r}): convert or download the file again.") from None
+        raise ValueError(
+            f"The header of {path.name} is damaged ({error!r}): convert or download the file again."
+        ) from None
     if len(vocabulary) != config.vocab_size:
         raise ValueError(f"{path.name} has {len(vocabulary)} words for {config.vocab_size} embeddings: it is damaged.")
     check(path.name, config, tensors)

@@ -61,7 +61,10 @@ def watch(server: Server, graph: Graph) -> dict[str, list]:
 
     async def listen() -> dict[str, list]:
         seen, client = {"texts": [], "pictures": []}, uuid.uuid4().hex
-        async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}/ws?clientId={client}") as socket:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{server.url}/ws?clientId={client}") as socket,
+        ):
             server.queue(graph, client)
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.BINARY:
@@ -71,7 +74,11 @@ def watch(server: Server, graph: Graph) -> dict[str, list]:
                     elif kind in PICTURES:
                         start = max(message.data.find(b"\xff\xd8\xff"), message.data.find(b"\x89PNG"))
                         seen["pictures"].append(message.data[start:])
-                elif json.loads(message.data)["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+                elif json.loads(message.data)["type"] in (
+                    "execution_success",
+                    "execution_error",
+                    "execution_interrupted",
+                ):
                     return seen
         raise RuntimeError("the server closed the connection")
 

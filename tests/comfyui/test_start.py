@@ -11,8 +11,8 @@ from scripts.environment import find_comfyui
 from scripts.server import PACK
 
 IDS = {
-    "RefereeLoader", "RefereeDemoModels", "RefereeLoss", "RefereeCombineLosses", "RefereeAugmentation", "RefereeSDSGuidance",
-    "RefereeEMARestart", "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot", "RefereeFilmstrip",
+    "RefereeLoader", "RefereeConvert", "RefereeDemoModels", "RefereeLoss", "RefereeCombineLosses", "RefereeAugmentation",
+    "RefereeSDSGuidance", "RefereeEMARestart", "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot", "RefereeFilmstrip",
     "RefereeGradientView",
 }  # fmt: skip
 

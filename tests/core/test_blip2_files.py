@@ -67,7 +67,9 @@ def test_a_tower_of_more_blocks_and_with_heads_is_cut_to_what_blip2_uses():
     whole = published()
     bare = {k.removeprefix("visual_encoder."): v for k, v in whole.items() if k.startswith("visual_encoder.")}
     bare |= {k.replace("blocks.38.", "blocks.39."): v for k, v in bare.items() if k.startswith("blocks.38.")}
-    bare |= only_shapes({"norm.weight": (1408,), "norm.bias": (1408,), "head.weight": (1024, 1408), "head.bias": (1024,)})
+    bare |= only_shapes(
+        {"norm.weight": (1408,), "norm.bias": (1408,), "head.weight": (1024, 1408), "head.bias": (1024,)}
+    )
     rest = {k: v for k, v in whole.items() if not k.startswith("visual_encoder.")}
     ours, unknown = translate(rest | from_tower(bare))
     assert unknown == []
@@ -150,7 +152,9 @@ def test_missing_and_misshaped_tensors_are_all_named_by_our_names_and_strange_on
     assert open_source(whole).unknown == ("opt_proj.weight",)
 
 
-@pytest.mark.parametrize("spoil", [lambda w: w[:-1], lambda w: [*w, "zebra"], lambda w: ["x" if t == "[SEP]" else t for t in w]])
+@pytest.mark.parametrize(
+    "spoil", [lambda w: w[:-1], lambda w: [*w, "zebra"], lambda w: ["x" if t == "[SEP]" else t for t in w]]
+)
 def test_another_vocabulary_is_refused(tmp_path, lavis, spoil):
     path = put_lavis(tmp_path, lavis[0], spoil(lavis[1]))
     with pytest.raises(ValueError, match=r"vocab.txt .*bert-base-uncased"):
@@ -292,20 +296,23 @@ def test_the_caption_head_is_taken_from_lavis_beside_it(tmp_path, hugging_face):
     generator = torch.Generator().manual_seed(2)
     head = {"dense.weight": (128, 128), "dense.bias": (128,), "LayerNorm.weight": (128,), "LayerNorm.bias": (128,)}
     state = {f"Qformer.cls.predictions.transform.{k}": torch.randn(s, generator=generator) for k, s in head.items()}
-    state |= {"Qformer.cls.predictions.decoder.bias": torch.randn(32, generator=generator), "query_tokens": torch.zeros(1)}
+    state |= {
+        "Qformer.cls.predictions.decoder.bias": torch.randn(32, generator=generator),
+        "query_tokens": torch.zeros(1),
+    }
     torch.save({"model": state}, tmp_path / "blip2_pretrained.pth")
     referee = load(folder)
     assert referee.terms == ("itm", "caption")
     for ours, theirs in (("dense.weight", "transform.dense.weight"), ("norm.bias", "transform.LayerNorm.bias")):
-        assert torch.equal(
-            referee.network.caption_head.state_dict()[ours], state[f"Qformer.cls.predictions.{theirs}"]
-        )
+        assert torch.equal(referee.network.caption_head.state_dict()[ours], state[f"Qformer.cls.predictions.{theirs}"])
     assert torch.equal(referee.network.caption_head.bias, state["Qformer.cls.predictions.decoder.bias"])
 
 
 def test_another_kind_of_model_is_refused_with_what_it_holds(tmp_path):
     save_file({"unet.conv.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"other.safetensors is not a BLIP-2 stage-1 model \(it holds unet.conv.weight"):
+    with pytest.raises(
+        ValueError, match=r"other.safetensors is not a BLIP-2 stage-1 model \(it holds unet.conv.weight"
+    ):
         open_published(tmp_path / "other.safetensors")
 
 

@@ -9,7 +9,16 @@ import torch.nn.functional as F
 from PIL import Image
 
 from referee_core.augment import NONE, PAPER
-from referee_core.losses import bind, clamp_straight_through, combine, expected_loss, plain_loss, resize
+from referee_core.losses import (
+    OUT_OF_MEMORY,
+    MicroBatch,
+    bind,
+    clamp_straight_through,
+    combine,
+    expected_loss,
+    plain_loss,
+    resize,
+)
 
 VIEWS = replace(PAPER, count=5)
 
@@ -27,7 +36,7 @@ def leaf(count: int = 2, size: int = 8) -> torch.Tensor:
 def run(loss, images, augmentation=VIEWS, seeds=(0, 1), micro_batch=0):
     """Total, terms and gradient of the expected loss."""
     images = images.detach().clone().requires_grad_()
-    total, terms = expected_loss(loss, images, augmentation, streams(*seeds), micro_batch)
+    total, terms = expected_loss(loss, images, augmentation, streams(*seeds), MicroBatch(micro_batch))
     return total, terms, images.grad
 
 
@@ -60,6 +69,39 @@ def test_micro_batches_change_nothing(blip2_referee, micro_batch, keep):
 def test_a_micro_batch_bounds_what_the_referee_sees_at_once(toy_referee):
     run(bind(toy_referee, "a cat", level=1.0), leaf(), micro_batch=3)
     assert [n for n, _ in toy_referee.asked] == [3, 3, 3, 1]
+
+
+class Crammed:
+    """A referee that runs out of memory above some number of views."""
+
+    def __init__(self, referee, most):
+        self.referee, self.most = referee, most
+        self.image_size, self.terms, self.encode = referee.image_size, referee.terms, referee.encode
+
+    def losses(self, images, text, terms):
+        found = self.referee.losses(images, text, terms)
+        if len(images) > self.most:
+            raise OUT_OF_MEMORY("the card is full")
+        return found
+
+
+@pytest.mark.parametrize(("most", "asked"), [(1, [10, 5, 2] + 10 * [1]), (3, [10, 5, 2, 2, 2, 2, 2]), (5, [10, 5, 5])])
+def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(toy_referee, most, asked):
+    expected = run(bind(toy_referee, "a cat", level=1.0, waves=1.0), leaf())
+    toy_referee.asked.clear()
+    images, micro_batch = leaf(), MicroBatch()
+    crammed = bind(Crammed(toy_referee, most), "a cat", level=1.0, waves=1.0)
+    total, terms = expected_loss(crammed, images, VIEWS, streams(0, 1), micro_batch)
+    assert [n for n, _ in toy_referee.asked] == asked
+    assert micro_batch.size == asked[-1], "the next step begins with what fits"
+    torch.testing.assert_close(total, expected[0])
+    torch.testing.assert_close(terms, expected[1])
+    torch.testing.assert_close(images.grad, expected[2])
+
+
+def test_out_of_memory_with_a_single_view_is_reported(toy_referee):
+    with pytest.raises(OUT_OF_MEMORY):
+        run(bind(Crammed(toy_referee, 0), "a cat", level=1.0), leaf())
 
 
 @pytest.mark.parametrize("augmentation", [NONE, VIEWS, replace(VIEWS, keep=2)])

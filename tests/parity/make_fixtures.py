@@ -30,7 +30,8 @@ BASE = dict(
 MODELS = {
     "published-pattern": BASE,
     "every-layer-reads": BASE | dict(cross_attention_every=1, layers=3, vision_depth=2, image_size=42, queries=4),
-    "every-third-reads": BASE | dict(cross_attention_every=3, layers=5, vision_depth=4, vision_heads=2, dim=32, heads=2),
+    "every-third-reads": BASE
+    | dict(cross_attention_every=3, layers=5, vision_depth=4, vision_heads=2, dim=32, heads=2),
 }
 
 
@@ -39,7 +40,11 @@ def caption_loss(model, image_embeds: torch.Tensor, tokens) -> torch.Tensor:
     queries = model.query_tokens.expand(len(image_embeds), -1, -1)
     seen = torch.ones(image_embeds.shape[:-1], dtype=torch.long)
     cached = model.Qformer.bert(
-        query_embeds=queries, encoder_hidden_states=image_embeds, encoder_attention_mask=seen, use_cache=True, return_dict=True
+        query_embeds=queries,
+        encoder_hidden_states=image_embeds,
+        encoder_attention_mask=seen,
+        use_cache=True,
+        return_dict=True,
     )
     ids = tokens.input_ids.clone()
     ids[:, 0] = model.tokenizer.bos_token_id

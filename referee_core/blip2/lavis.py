@@ -1,0 +1,60 @@
+"""LAVIS's own BLIP-2 as a referee, where salesforce-lavis imports (it wants transformers < 4.27, which ComfyUI does not).
+
+from lavis.models import load_model
+referee = LavisReferee(load_model("blip2_image_text_matching", "pretrain"))
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..referee import normalise
+from .model import caption_loss, itm_loss
+from .text import EncodedText, Tokenizer
+
+
+class LavisReferee:
+    """Judges as Blip2Referee does, computed by LAVIS's modules throughout.
+
+    Args:
+        model: a Blip2ITM or Blip2Qformer of LAVIS 1.0.2; it is put to evaluation mode and frozen.
+    """
+
+    terms = ("itm", "caption")
+    checkpointing = False
+
+    def __init__(self, model: Any):
+        self.model = model.eval().requires_grad_(False)
+        self.image_size = model.visual_encoder.patch_embed.img_size[0]
+        words = model.tokenizer.get_vocab()
+        self.tokenizer = Tokenizer(sorted(words, key=words.get), model.max_txt_len)
+
+    def activation_bytes(self, checkpointing: bool) -> int:
+        """Not known: 0."""
+        return 0
+
+    def encode(self, text: str) -> EncodedText:
+        return self.tokenizer.encode(text)
+
+    def losses(self, images: torch.Tensor, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
+        model, n, device = self.model, len(images), images.device
+        mask, match_ids, caption_ids = (
+            t.to(device).expand(n, -1) for t in (text.mask, text.match_ids, text.caption_ids)
+        )
+        embeds = model.ln_vision(model.visual_encoder(normalise(images)))
+        queries = model.query_tokens.expand(n, -1, -1)
+        seen = torch.ones(embeds.shape[:-1], dtype=torch.long, device=device)
+        both = torch.cat([seen.new_ones(queries.shape[:-1]), mask.long()], dim=1)
+        image = {"encoder_hidden_states": embeds, "encoder_attention_mask": seen, "return_dict": True}
+        losses = {}
+        if "itm" in terms:
+            hidden = model.Qformer.bert(match_ids, query_embeds=queries, attention_mask=both, **image).last_hidden_state
+            losses["itm"] = itm_loss(model.itm_head(hidden[:, : queries.shape[1]]).mean(dim=1))
+        if "caption" in terms:
+            read = model.Qformer.bert(query_embeds=queries, use_cache=True, **image).past_key_values
+            logits = model.Qformer(
+                caption_ids, attention_mask=both, past_key_values=read, return_dict=True, is_decoder=True
+            ).logits
+            losses["caption"] = caption_loss(logits, caption_ids, mask)
+        return losses
