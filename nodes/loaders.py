@@ -5,7 +5,6 @@ from comfy_api.latest import io
 
 from .sockets import CATEGORY, Referee
 
-
 PRECISIONS = ("auto", "fp32", "bf16 tower", "bf16", "fp16 tower")
 NAME_TOOLTIP = (
     "A file in ComfyUI's folder models/referee (or one added in extra_model_paths.yaml): a converted referee, "

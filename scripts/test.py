@@ -8,5 +8,7 @@ from .environment import PACK, enter
 if __name__ == "__main__":
     enter()
     raise SystemExit(
-        subprocess.run([sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests"])], cwd=PACK).returncode
+        subprocess.run(
+            [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests", "-m", "not slow"])], cwd=PACK
+        ).returncode
     )

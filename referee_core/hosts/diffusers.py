@@ -1,8 +1,59 @@
 """The methods on the parts of a diffusers pipeline (Stable Diffusion family with a UNet)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the methods need of a pipeline.
+
+    Attributes:
+        unet: UNet2DConditionModel. vae: AutoencoderKL. scheduler: the one of the training, e.g. DDIMScheduler.
+        encode: a prompt -> text-encoder states [1, L, D].
+    """
+
+    unet: Any
+    vae: Any
+    scheduler: Any
+    encode: Callable[[str], torch.Tensor]
+
+    def guided(self, prompt: str, negative: str = "", cfg: float = 30.0) -> "GuidedUNet":
+        """The UNet guided by a prompt, as the core's Denoiser."""
+        v_prediction = self.scheduler.config.prediction_type == "v_prediction"
+        return GuidedUNet(
+            self.unet, self.scheduler.alphas_cumprod, self.encode(prompt), self.encode(negative), cfg, v_prediction
+        )
+
+    def decoder(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return decoder(self.vae)
+
+    def noise(self, height: int, width: int, seed: int) -> torch.Tensor:
+        """Where a run starts: N(0, I) of shape [1, C, height / f, width / f] from the CPU's generator, as in ComfyUI.
+
+        Raises ValueError unless both sides are multiples of the autoencoder's factor f.
+        """
+        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        if height % factor or width % factor:
+            raise ValueError(f"height and width must be multiples of {factor}, got {height} and {width}")
+        shape = (1, self.vae.config.latent_channels, height // factor, width // factor)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.unet.device)
+
+
+def from_pipeline(pipeline: Any) -> Parts:
+    """The parts of a StableDiffusionPipeline, frozen."""
+    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        module.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def encode(prompt: str) -> torch.Tensor:
+        states, _ = pipeline.encode_prompt(prompt, pipeline.device, 1, do_classifier_free_guidance=False)
+        return states
+
+    return Parts(pipeline.unet, pipeline.vae, pipeline.scheduler, encode)
 
 
 class GuidedUNet:

@@ -11,9 +11,10 @@ from scripts.environment import find_comfyui
 from scripts.server import PACK
 
 IDS = {
-    "RefereeLoader", "RefereeConvert", "RefereeDemoModels", "RefereeLoss", "RefereeCombineLosses", "RefereeAugmentation",
-    "RefereeSDSGuidance", "RefereeEMARestart", "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot", "RefereeFilmstrip",
-    "RefereeGradientView",
+    "RefereeLoader", "RefereeConvert", "RefereeDemoModels", "RefereeLoss",
+    "RefereeCombineLosses", "RefereeAugmentation", "RefereeSDSGuidance", "RefereeEMARestart",
+    "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot",
+    "RefereeFilmstrip", "RefereeGradientView",
 }  # fmt: skip
 
 

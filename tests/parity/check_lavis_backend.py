@@ -39,7 +39,7 @@ def main() -> None:
                     assert referee.image_size == sizes["image_size"]
                     loss = referee.losses(images, referee.encode(text), (term,))[term]
                     results.append((loss, torch.autograd.grad(loss.sum(), images)[0]))
-                for theirs, mine in zip(*results):
+                for theirs, mine in zip(*results, strict=True):
                     difference = ((theirs - mine).norm() / theirs.norm()).item()
                     assert difference <= 1e-9, f"{name}, {text!r}, {term}: {difference}"
         print(name, "equal")
