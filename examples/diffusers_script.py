@@ -2,7 +2,7 @@
 
 With the small models of this repository, in a minute on a CPU:
     python -m examples.diffusers_script "a red circle and a blue square"
-With Stable Diffusion and BLIP-2 (about 8 GB of graphics memory):
+With Stable Diffusion and BLIP-2:
     python -m examples.diffusers_script "a green bench and a blue bowl" --pipeline PATH_OR_NAME --referee blip2.safetensors
 """
 

@@ -1,8 +1,10 @@
 """Real checkpoints' architectures at full width with random weights, loaded by ComfyUI's own nodes: two steps of the method each.
 
-Slow, and large: SDXL writes 7 GB. The referee has the published widths and vocabulary and is two blocks deep.
+Slow, and large: SDXL writes 7 GB. The referee has the published widths and vocabulary and is two blocks deep; with
+REFEREE_FULL_SIZE=1 in the environment it has its full depth.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +45,8 @@ def make(server):
 
 @pytest.fixture(scope="module")
 def referee(server):
-    config = replace(Blip2Config(), vision_depth=2, layers=4)
+    full = os.environ.get("REFEREE_FULL_SIZE")
+    config = Blip2Config() if full else replace(Blip2Config(), vision_depth=2, layers=4)
     words = [f"word{i}" for i in range(config.vocab_size)]
     for token, place in (BERT_IDS | {DEC: config.vocab_size - 1}).items():
         words[place] = token
