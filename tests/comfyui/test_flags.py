@@ -8,7 +8,7 @@ from scripts.server import Server
 
 
 @pytest.mark.parametrize(
-    "options", [("--fp16-vae",), ("--novram",), ("--lowvram", "--disable-smart-memory")], ids=" ".join
+    "options", [("--fp16-vae",), ("--bf16-vae",), ("--disable-smart-memory",)], ids=" ".join
 )
 def test_the_method_runs_with(options, tmp_path):
     graph = Demo()
