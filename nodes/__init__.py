@@ -6,10 +6,11 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from .loaders import RefereeConvert, RefereeDemoModels, RefereeLoader
-from .losses import RefereeCombineLosses, RefereeLoss, RefereeScore
+from .losses import RefereeCombineLosses, RefereeLoss
 from .optimize import RefereeOptimizer, RefereeSampler
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
 from .regularizers import RefereeAugmentation, RefereeEMARestart, RefereeSDSGuidance
+from .score import RefereeScore
 
 
 def register_model_folder() -> None:
@@ -21,7 +22,10 @@ def register_model_folder() -> None:
 
 class RefereeExtension(ComfyExtension):
     async def on_load(self) -> None:
+        from .bridge.curves import serve
+
         register_model_folder()
+        serve()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

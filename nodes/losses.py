@@ -1,4 +1,4 @@
-"""Nodes that say what the referee should see, and that score images by it."""
+"""Nodes that say what the referee should see."""
 
 import torch
 from comfy_api.latest import io
@@ -111,42 +111,3 @@ class RefereeCombineLosses(io.ComfyNode):
             )
         patchers = tuple(dict.fromkeys(p for loss in given for p in loss.patchers))
         return io.NodeOutput(LoadedLoss(combine([loss.loss for loss in given], factors), patchers))
-
-
-class RefereeScore(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="RefereeScore",
-            display_name="Score Images",
-            category=CATEGORY,
-            description="How well images match the text, by the referee, without augmentation. The best comes first.",
-            search_aliases=["rank images", "blip2 score", "best of batch", "image text score"],
-            inputs=[
-                io.Image.Input("images", tooltip="A batch of images to judge."),
-                Loss.Input("loss", tooltip="What they are judged by: the text and the weights of its terms."),
-            ],
-            outputs=[
-                io.Image.Output("ranked", tooltip="The images, best match first."),
-                io.Float.Output("best_loss", tooltip="Loss of the best image; lower is a better match."),
-                io.String.Output("report", tooltip="The losses of each image, in the order they came in."),
-            ],
-        )
-
-    @classmethod
-    def execute(cls, images, loss) -> io.NodeOutput:
-        import comfy.model_management as mm
-
-        from ..referee_core.losses import plain_loss
-
-        mm.load_models_gpu(list(loss.patchers))
-        device = loss.patchers[0].load_device
-        rows = [plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device)) for image in images]
-        totals = torch.cat([total for total, _ in rows]).cpu()
-        lines = [
-            f"image {i + 1}: loss {total:.3f} · "
-            + " · ".join(f"{name} {float(value):.3f}" for name, value in terms.items())
-            for i, (total, (_, terms)) in enumerate(zip(totals.tolist(), rows, strict=True))
-        ]
-        order = totals.argsort(stable=True)
-        return io.NodeOutput(images[order.to(images.device)], float(totals.min()), "\n".join(lines))

@@ -45,7 +45,21 @@ def _views_at_once() -> io.Int.Input:
     )  # fmt: skip
 
 
-def _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once):
+def _stops() -> list:
+    return [
+        io.Float.Input(
+            "stop_at", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
+            tooltip="Stop early once every image matches with this probability, e.g. 0.95 (the tail still follows). 0 never stops. "
+            "Needs itm_weight above 0.",
+        ),
+        io.Int.Input(
+            "patience", default=0, min=0, max=10000, advanced=True,
+            tooltip="Stop early once the loss has not improved for so many steps (the tail still follows). 0 never stops.",
+        ),
+    ]  # fmt: skip
+
+
+def _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at, patience):
     from dataclasses import replace
 
     from ..referee_core.referee_can_play import PRESETS
@@ -53,8 +67,8 @@ def _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once):
     base = PRESETS[preset]
     schedule = replace(base.lr, start=lr, end=lr_end)
     return replace(
-        base, steps=steps, w1=w1, lr=schedule, noise=noise, tail=tail, micro_batch=views_at_once,
-        tail_noise=None if base.tail_noise is None else min(base.tail_noise, noise),
+        base, steps=steps, w1=w1, lr=schedule, noise=noise, tail=tail, micro_batch=views_at_once, stop_at=stop_at,
+        patience=patience, tail_noise=None if base.tail_noise is None else min(base.tail_noise, noise),
     )  # fmt: skip
 
 
@@ -69,7 +83,7 @@ class RefereeOptimizer(io.ComfyNode):
             "inversion, a prior alone is score distillation, both together are the method.",
             search_aliases=["referee can play", "blip2 optimization", "prompt adherence", "latent optimization", "model inversion"],
             has_intermediate_output=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. Image VAEs only (SD 1.5, SDXL, SD3, Flux)."),
                 io.Latent.Input(
@@ -99,32 +113,45 @@ class RefereeOptimizer(io.ComfyNode):
                     tooltip="Steps between the pictures kept for Filmstrip and Gradient View.",
                 ),
                 _views_at_once(),
+                *_stops(),
+                History.Input(
+                    "resume", optional=True, tooltip="A finished run to go on with; steps counts from its beginning. Keep the other "
+                    "inputs as they were."
+                ),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The optimised latent."),
                 io.Image.Output("image", tooltip="The optimised image, decoded."),
-                History.Output("history", tooltip="For History Plot, Filmstrip and Gradient View."),
+                History.Output("history", tooltip="For History Plot, Filmstrip and Gradient View, and to go on from."),
+                io.Float.Output(
+                    "scores", is_output_list=True, tooltip="Probability that each finished image matches, from 0 to 1, without "
+                    "augmentation. 0 without a matching loss."
+                ),
+                io.String.Output("report", tooltip="The losses of each finished image, without augmentation."),
             ],
         )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, vae, latent_image, seed, steps, preset, w1, lr, lr_end, noise, tail, views_at_once, result, record_every,
-        loss=None, prior=None, augmentation=None, averaging=None,
+        cls, vae, latent_image, seed, steps, preset, w1, lr, lr_end, noise, tail, views_at_once, result, record_every, stop_at,
+        patience, loss=None, prior=None, augmentation=None, averaging=None, resume=None,
     ) -> io.NodeOutput:  # fmt: skip
         from comfy_api.latest import ui
 
         from ..referee_core.history import History as Run
         from .bridge.messages import Live
         from .bridge.sampler import Game, run
+        from .bridge.scoring import score
 
         if loss is None and prior is None:
             raise ValueError(
                 "Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both."
             )
-        settings = _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once)
-        game = Game(vae, loss, augmentation=augmentation, averaging=averaging, settings=settings)
-        history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps)
+        settings = _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at, patience)
+        game = Game(
+            vae, loss, augmentation=augmentation, averaging=averaging, settings=settings, resume=resume and resume.state
+        )
+        history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps, averaging)
 
         def on_step(step, decode):
             history.add(step, decode)
@@ -132,7 +159,14 @@ class RefereeOptimizer(io.ComfyNode):
 
         latent, image = run(game, prior, latent_image, seed, on_step, best=result == "best", history=history)
         live.finish(history.final)
-        return io.NodeOutput(latent, image, history, ui=ui.PreviewImage(image, cls=cls))
+        matches, report = [], ""
+        if loss is not None:
+            scores = score(loss, image)
+            scores.write_into(cls.hidden.extra_pnginfo, cls.hidden.unique_id)
+            matches, report = [m if m is not None else 0.0 for m in scores.matches], scores.report()
+        return io.NodeOutput(
+            latent, image, history, matches or [0.0] * len(image), report, ui=ui.PreviewImage(image, cls=cls)
+        )
 
 
 class RefereeSampler(io.ComfyNode):
@@ -165,14 +199,15 @@ class RefereeSampler(io.ComfyNode):
                 io.Int.Input("t_max", default=949, min=0, max=999, advanced=True, tooltip="Largest timestep of score distillation."),
                 *_loop_inputs(),
                 _views_at_once(),
+                *_stops(),
             ],
             outputs=[io.Sampler.Output("sampler", tooltip="Connect to SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, vae, weight, weight_end, schedule, t_min, t_max, preset, w1, lr, lr_end, noise, tail, views_at_once,
-        loss=None, augmentation=None, averaging=None,
+        cls, vae, weight, weight_end, schedule, t_min, t_max, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at,
+        patience, loss=None, augmentation=None, averaging=None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..referee_core.schedules import Schedule
         from .bridge.sampler import Game, RefereeCanPlay
@@ -181,6 +216,6 @@ class RefereeSampler(io.ComfyNode):
             raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', or give 'weight' a value.")
         if t_min > t_max:
             raise ValueError(f"The input 't_min' ({t_min}) is larger than 't_max' ({t_max}): exchange them.")
-        settings = _settings(1, preset, w1, lr, lr_end, noise, tail, views_at_once)
+        settings = _settings(1, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at, patience)
         prior = Schedule(weight, weight_end, schedule)
         return io.NodeOutput(RefereeCanPlay(Game(vae, loss, prior, t_min, t_max, augmentation, averaging, settings)))

@@ -52,14 +52,20 @@ class RefereeFilmstrip(io.ComfyNode):
             description="The picture every few steps, from noise to result (the paper's figures 10 and 11).",
             search_aliases=["evolution", "contact sheet"],
             inputs=[History.Input("history", tooltip="From Referee Optimizer."), _index(), *_size()],
-            outputs=[io.Image.Output("filmstrip", tooltip="All pictures on one sheet.")],
+            outputs=[
+                io.Image.Output("filmstrip", tooltip="All pictures on one sheet."),
+                io.Image.Output(
+                    "frames", tooltip="The pictures one after another, in full size; for Save Animated WEBP."
+                ),
+            ],
         )
 
     @classmethod
     def execute(cls, history, index, columns, size) -> io.NodeOutput:
-        from ..referee_core.plots import filmstrip
+        from ..referee_core.plots import filmstrip, frames
 
-        return _shown(filmstrip(history, index, columns, size))
+        sheet = filmstrip(history, index, columns, size).movedim(0, -1)[None]
+        return io.NodeOutput(sheet, frames(history, index).movedim(1, -1))
 
 
 class RefereeGradientView(io.ComfyNode):

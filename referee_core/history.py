@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .referee_can_play import Step
+from .referee_can_play import State, Step
 
 
 @dataclass
@@ -24,6 +24,7 @@ class History:
     Attributes:
         every: steps between frames. final: the finished image [B, 3, H, W] in [0, 1].
         best_z: for each image the latent (model scale) with the lowest loss; best_loss: that loss.
+        state: where the run ended, to resume it.
     """
 
     every: int = 10
@@ -34,6 +35,8 @@ class History:
     final: torch.Tensor | None = None
     best_z: torch.Tensor | None = None
     best_loss: torch.Tensor | None = None
+    state: State | None = None
+    _last: Step | None = None
 
     def add(self, step: Step, decode) -> None:
         """Take down one step."""
@@ -47,7 +50,7 @@ class History:
         }
         for name, value in values.items():
             curve = self.curves.setdefault(name, [])
-            curve += [None] * (step.index - len(curve))
+            curve += [None] * (step.index - len(curve))  # a resumed run begins later
             curve.append(value if value is None else value.detach().float().cpu())
         for curve in self.curves.values():
             curve += [None] * (step.index + 1 - len(curve))
@@ -59,8 +62,10 @@ class History:
                 g if g is None else g.detach().float().cpu() for g in (step.referee_gradient, step.sds_gradient)
             )
             self.frames.append(Frame(step.index, step.picture(decode).float().clamp(0, 1).cpu(), *gradients))
-        self.best_z, self.best_loss = step.best_z, step.best_loss
+        self.best_z, self.best_loss, self._last = step.best_z, step.best_loss, step
 
     def finish(self, image: torch.Tensor) -> None:
-        """Take down the finished image [B, 3, H, W]."""
+        """Take down the finished image [B, 3, H, W] and the state the run ended in."""
+        if self._last is not None and self._last.capture is not None:
+            self.state, self._last = self._last.capture(), None
         self.final = image.detach().float().clamp(0, 1).cpu()

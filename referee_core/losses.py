@@ -171,6 +171,12 @@ def _judge_at_once(part: Part, views: torch.Tensor, gradients: bool, may_fail: b
         return None
 
 
+def match(terms: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """Probability exp(-L_itm) that each image matches its text [B], the least of several; None without that term."""
+    itm = [value for name, value in terms.items() if name.split(".")[-1] == "itm"]
+    return torch.stack(itm).amax(0).neg().exp() if itm else None
+
+
 @torch.no_grad()
 def plain_loss(loss: RefereeLoss, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """L_y(x) of images [B, 3, H, W] in [0, 1] without augmentation: (total [B], terms by name [B])."""

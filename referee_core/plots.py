@@ -102,12 +102,22 @@ def _strip(pictures: list[tuple[str, torch.Tensor]], columns: int, size: int) ->
     return to_tensor(canvas)
 
 
-def filmstrip(history: History, image: int = 0, columns: int = 9, size: int = 128) -> torch.Tensor:
-    """The decoded image every few steps and the finished one (figures 10 and 11 of the paper): [3, H, W]."""
-    pictures = [(f"step {f.index + 1}", f.image[min(image, len(f.image) - 1)]) for f in history.frames]
+def pictures(history: History, image: int = 0) -> list[tuple[str, torch.Tensor]]:
+    """The decoded image every few steps and the finished one, each with its name: [3, H, W]."""
+    named = [(f"step {f.index + 1}", f.image[min(image, len(f.image) - 1)]) for f in history.frames]
     if history.final is not None:
-        pictures.append(("result", history.final[min(image, len(history.final) - 1)]))
-    return _strip(pictures, columns, size)
+        named.append(("result", history.final[min(image, len(history.final) - 1)]))
+    return named
+
+
+def filmstrip(history: History, image: int = 0, columns: int = 9, size: int = 128) -> torch.Tensor:
+    """All of ``pictures`` on one sheet (figures 10 and 11 of the paper): [3, H, W]."""
+    return _strip(pictures(history, image), columns, size)
+
+
+def frames(history: History, image: int = 0) -> torch.Tensor:
+    """All of ``pictures`` one after another, for an animation: [N, 3, H, W]."""
+    return torch.stack([picture for _, picture in pictures(history, image)])
 
 
 def gradient_view(history: History, image: int = 0, columns: int = 9, size: int = 128) -> torch.Tensor:

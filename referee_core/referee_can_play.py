@@ -5,13 +5,14 @@ natural images by score distillation, and jumps back to its own average now and 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from .augment import NONE, Augmentation
 from .averaging import EMARestart
-from .losses import MicroBatch, RefereeLoss, expected_loss
+from .losses import MicroBatch, RefereeLoss, expected_loss, match
 from .schedules import Schedule
 from .sds import SDS
 
@@ -31,6 +32,8 @@ class Settings:
         gradient_noise: standard deviation of noise added to the referee's gradient before Adam (authors' code).
         betas, weight_decay: Adam's.
         micro_batch: views that go through the referee at a time; 0: all.
+        stop_at: the referee rests for good once every image matches with this probability (see Step.match); 0: never.
+        patience: the same once no image's loss has improved for so many steps; 0: never. The tail follows in both cases.
     """
 
     steps: int = 160
@@ -44,12 +47,30 @@ class Settings:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     micro_batch: int = 0
+    stop_at: float = 0.0
+    patience: int = 0
 
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.tail < 0 or self.noise < 0 or self.w1 < 0:
             raise ValueError("tail, noise and w1 must not be negative")
+        if not 0 <= self.stop_at <= 1 or self.patience < 0:
+            raise ValueError("stop_at must lie between 0 and 1, and patience must not be negative")
+
+
+@dataclass
+class State:
+    """All that a run needs to go on after step ``index - 1``, on the CPU."""
+
+    index: int
+    stale: int
+    z: torch.Tensor
+    average: torch.Tensor
+    best_z: torch.Tensor
+    best_loss: torch.Tensor
+    adam: dict
+    streams: dict[str, list[torch.Tensor]]
 
 
 PAPER = Settings()
@@ -64,12 +85,15 @@ class Step:
     """One iteration's record. Values per image are [B].
 
     Attributes:
-        index: counted from 0. loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
-        referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values; restart: whether z jumped to
-        its average. before, z: the latent before and after the step. x: the decoded image before the step [B, 3, H, W], not clamped, or
-        None when the step needed none. referee_gradient, sds_gradient: the gradients on z, or None.
+        index: counted from 0. steps: in all, fewer than asked for once the run has been stopped early.
+        loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
+        referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values.
+        restart: whether z jumped to its average. before, z: the latent before and after the step.
+        x: the decoded image before the step [B, 3, H, W], not clamped, or None when the step needed none.
+        referee_gradient, sds_gradient: the gradients on z, or None.
         micro_batch: views that went through the referee together, fewer than asked for after memory ran out.
-        best_z: for each image the latent with the lowest L~ so far; best_loss: that value.
+        best_z: for each image the latent with the lowest L~ so far. best_loss: that value.
+        capture: gives the run's state, after this step until the next one.
     """
 
     index: int
@@ -89,6 +113,12 @@ class Step:
     micro_batch: int = 0
     best_z: torch.Tensor | None = None
     best_loss: torch.Tensor | None = None
+    capture: Callable[[], State] | None = None
+
+    @property
+    def match(self) -> torch.Tensor | None:
+        """Probability that each image matches its text over the augmented views [B] (see losses.match)."""
+        return match(self.terms)
 
     @torch.no_grad()
     def picture(self, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -100,15 +130,15 @@ TINY = torch.finfo(torch.float32).tiny
 STREAMS = ("sds", "augmentation", "noise", "gradient noise")
 
 
-def generators(seed: int, batch: int) -> dict[str, list[torch.Generator]]:
-    """One CPU generator for each purpose and image: leaving a part out changes nothing in the others' randomness."""
+def generators(seeds: Sequence[int]) -> dict[str, list[torch.Generator]]:
+    """One CPU generator for each purpose and image: leaving a part out changes nothing in the others' randomness, and each
+    image of a batch goes the way it would go alone."""
 
-    def one(number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(
-            (seed + 0x9E3779B97F4A7C15 * (1 + number)) % 2**63
-        )  # spread by the golden ratio
+    def one(seed: int, purpose: int) -> torch.Generator:
+        spread = 0x9E3779B97F4A7C15 * (1 + purpose)  # the golden ratio of 64 bits
+        return torch.Generator().manual_seed((seed + spread) % 2**63)
 
-    return {name: [one(len(STREAMS) * i + k) for i in range(batch)] for k, name in enumerate(STREAMS)}
+    return {name: [one(seed, k) for seed in seeds] for k, name in enumerate(STREAMS)}
 
 
 def norm(g: torch.Tensor) -> torch.Tensor:
@@ -128,8 +158,9 @@ def referee_can_play(
     augmentation: Augmentation = NONE,
     averaging: EMARestart | None = None,
     settings: Settings = PAPER,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     mask: torch.Tensor | None = None,
+    resume: State | None = None,
 ) -> Iterator[Step]:
     """Run Algorithm 1, one Step an iteration; the result is DEC(z) of the last one.
 
@@ -139,9 +170,12 @@ def referee_can_play(
     Args:
         z: the start [B, C, h, w] in the diffusion model's latent scale; N(0, I) in the paper.
         decode: differentiable, z -> image [B, 3, H, W], nominally in [0, 1].
+        seed: of the first image; the next ones count on. Or one for each.
         mask: [B or 1, 1, h, w] in [0, 1]; where it is 0 the latent stays what it was, bit for bit.
+        resume: a state of an earlier run; ``settings.steps`` counts from that run's beginning. With the settings of that run the
+            result is the one it would have had.
     Raises:
-        ValueError: neither a loss nor a prior is given, or the tail is as long as the run.
+        ValueError: neither a loss nor a prior is given, the tail is as long as the run, or there is nothing to resume.
         RuntimeError: a gradient vanished or is not finite.
     """
     s = settings
@@ -154,19 +188,45 @@ def referee_can_play(
     tail = s.tail if loss is not None and prior is not None else 0
     if tail >= s.steps:
         raise ValueError(f"A tail of {tail} leaves none of the {s.steps} steps for the referee: lower it or add steps.")
+    if s.stop_at and loss is not None and not any(name.split(".")[-1] == "itm" for name in loss.names()):
+        raise ValueError("stop_at needs the matching loss: give itm_weight a value above 0, or set stop_at to 0.")
+    seeds = [seed + i for i in range(len(z))] if isinstance(seed, int) else seed
     start, z = z, z.detach().clone().requires_grad_()
-    streams, micro_batch = generators(seed, len(z)), MicroBatch(s.micro_batch)
+    streams, micro_batch = generators(seeds), MicroBatch(s.micro_batch)
     adam = torch.optim.Adam([z], lr=1.0, betas=s.betas, weight_decay=s.weight_decay)
     average = z.detach().clone()
     best_z, best_loss = z.detach().clone(), z.new_full((len(z),), float("inf")).detach()
-    for i in range(s.steps):
-        in_tail = i >= s.steps - tail
-        lr = s.lr.at(i, s.steps)
-        record = Step(i, s.steps, before=z.detach().clone(), z=z, lr=lr)
+    i, end, stale = 0, s.steps, 0  # the next step, where to end, steps without a better loss
+    if resume is not None:
+        if resume.z.shape != z.shape or resume.index >= s.steps:
+            raise ValueError(
+                f"The run to resume has made {resume.index} steps on a latent of shape {tuple(resume.z.shape)}: ask for more than "
+                f"that many steps (got {s.steps}) on the same shape (got {tuple(z.shape)})."
+            )
+        i, stale = resume.index, resume.stale
+        z.data.copy_(resume.z)
+        average, best_z, best_loss = (
+            t.to(z.device, copy=True) for t in (resume.average, resume.best_z, resume.best_loss)
+        )
+        adam.load_state_dict(deepcopy(resume.adam))
+        for name, generator_states in resume.streams.items():
+            for generator, state in zip(streams[name], generator_states, strict=True):
+                generator.set_state(state)
+
+    def capture() -> State:
+        tensors = (t.detach().to("cpu", copy=True) for t in (z, average, best_z, best_loss))
+        states = {name: [g.get_state() for g in own] for name, own in streams.items()}
+        return State(i, stale, *tensors, deepcopy(adam.state_dict()), states)
+
+    while i < end:
+        in_tail = i >= end - tail
+        place = i + s.steps - end  # after an early stop the tail keeps its place in the schedules
+        lr = s.lr.at(place, s.steps)
+        record = Step(i, end, before=z.detach().clone(), z=z, lr=lr, capture=capture)
 
         g_sds = None
         if prior is not None:
-            record.sds_weight = prior.weight.at(i, s.steps)
+            record.sds_weight = prior.weight.at(place, s.steps)
             g_sds = prior.gradient(z.detach(), record.sds_weight, streams["sds"])
             g_sds = g_sds if mask is None else g_sds * mask
             first = i == 0 and record.sds_weight > 0
@@ -183,6 +243,10 @@ def referee_can_play(
             improved = record.loss < best_loss
             best_loss = torch.where(improved, record.loss, best_loss)
             best_z[improved] = z.detach()[improved]
+            stale = 0 if improved.any() else stale + 1
+            obeys = s.stop_at and bool((record.match >= s.stop_at).all())
+            if end == s.steps and (obeys or 0 < s.patience <= stale):
+                end = record.steps = min(i + 1 + tail, s.steps)
             g_ref = s.w1 * g if g_sds is None else s.w1 * norm(g_sds) * (g / norm(g).clamp_min(TINY))
             record.referee_gradient = g_ref
             if s.gradient_noise:
@@ -201,10 +265,11 @@ def referee_can_play(
                 z.copy_(z * mask + start * (1 - mask))
             if averaging is not None:
                 average = averaging.update(average, z)
-                if i < s.steps - s.tail and averaging.restarts_at(i + 1):
+                if i < end - s.tail and averaging.restarts_at(i + 1):
                     z.copy_(average if mask is None else torch.where(mask > 0, average, start))
                     record.restart = True
         record.z, record.best_z, record.best_loss = z.detach().clone(), best_z.clone(), best_loss
+        i += 1
         yield record
 
 

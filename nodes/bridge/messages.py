@@ -1,4 +1,4 @@
-"""What a user sees on a node while it runs."""
+"""What a user sees on a node while it runs: progress, picture, status line, and the numbers of the live chart."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,12 @@ import comfy.utils
 import torch
 from server import PromptServer
 
+from ...referee_core.averaging import EMARestart
 from ...referee_core.plots import to_image
 from ...referee_core.referee_can_play import Step
+from .curves import begin, send
 
-PREVIEWS_A_SECOND = 4
+UPDATES_A_SECOND = 4
 PREVIEW_SIZE = 512
 PREVIEW_SHARE = 0.1  # of the time, at most, where a picture has to be decoded for the preview alone
 
@@ -23,37 +25,64 @@ def show_text(node_id: str, text: str) -> None:
 
 
 class Live:
-    """Progress bar, picture and status line of a run."""
+    """Progress bar, picture, status line and chart of a run, at most four times a second."""
 
-    def __init__(self, node_id: str, steps: int):
-        self.node_id, self.steps = node_id, steps
+    def __init__(self, node_id: str, steps: int, averaging: EMARestart | None):
+        self.node_id, self.steps, self.averaging = node_id, steps, averaging
         self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
-        self.next_preview = 0.0
-        self.views = 0
+        self.next_preview = self.next_chart = 0.0
+        self.began, self.first, self.views = time.monotonic(), None, 0
+        self.unsent: list[dict] = []
+        begin(node_id, steps)
 
     def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
         began, picture = time.monotonic(), None
+        self.first = step.index if self.first is None else self.first
+        self.unsent.append(numbers(step))
+        if began >= self.next_chart or step.index + 1 == step.steps:
+            self._send()
+            self.next_chart = began + 1 / UPDATES_A_SECOND
         if began >= self.next_preview:
             picture = step.picture(decode)
-            self.views = max(self.views, step.micro_batch)
-            crammed = f" · memory ran out: {step.micro_batch} views at a time" if step.micro_batch < self.views else ""
-            show_text(self.node_id, status_line(step) + crammed)
+            show_text(self.node_id, self.status(step))
             spent = time.monotonic() - began
-            self.next_preview = began + max(1 / PREVIEWS_A_SECOND, spent / PREVIEW_SHARE)
-        self._show(step.index + 1, picture)
+            self.next_preview = began + max(1 / UPDATES_A_SECOND, spent / PREVIEW_SHARE)
+        self._show(step.index + 1, step.steps, picture)
 
     def finish(self, images: torch.Tensor) -> None:
         """Leave the finished picture [B, 3, H, W] on the node."""
-        self._show(self.steps, images)
+        self._show(self.steps, self.steps, images)
 
-    def _show(self, done: int, images: torch.Tensor | None) -> None:
+    def status(self, step: Step) -> str:
+        """One line: "step 63/160 · match 0.94 · caption 2.10 · restart in 37 · 0:52 left"."""
+        parts = [f"step {step.index + 1}/{step.steps}"]
+        if step.match is not None:
+            parts.append(f"match {float(step.match[0]):.2f}")
+        parts += [f"{name} {float(v[0]):.2f}" for name, v in step.terms.items() if name.split(".")[-1] != "itm"]
+        restart = self.averaging.next_restart(step.index + 1) if self.averaging else None
+        if restart is not None and restart < step.steps:
+            parts.append(f"restart in {restart - step.index - 1}")
+        done = step.index + 1 - self.first
+        left = round((time.monotonic() - self.began) / done * (step.steps - step.index - 1))
+        parts.append(f"{left // 60}:{left % 60:02d} left")
+        self.views = max(self.views, step.micro_batch)
+        if 0 < step.micro_batch < self.views:
+            parts.append(
+                f"memory ran out, {step.micro_batch} views at a time: lower views_at_once or the number of views"
+            )
+        return " · ".join(parts)
+
+    def _send(self) -> None:
+        send(self.node_id, self.steps, self.unsent)
+        self.unsent = []
+
+    def _show(self, done: int, steps: int, images: torch.Tensor | None) -> None:
         preview = None if images is None else ("JPEG", to_image(images[0].detach()), PREVIEW_SIZE)
-        self.bar.update_absolute(done, self.steps, preview)
+        self.bar.update_absolute(done, steps, preview)
 
 
-def status_line(step: Step) -> str:
-    parts = [f"step {step.index + 1}/{step.steps}"]
-    if step.loss is not None:
-        parts.append(f"loss {float(step.loss[0]):.3f} (best {float(step.best_loss[0]):.3f})")
-        parts += [f"{name} {float(value[0]):.3f}" for name, value in step.terms.items()]
-    return " · ".join(parts)
+def numbers(step: Step) -> dict:
+    """One step for the chart: index, restart, and the mean over the batch of every loss and gradient norm."""
+    values = {"loss": step.loss, **step.terms, "referee gradient": step.referee_norm, "SDS gradient": step.sds_norm}
+    means = {name: round(float(value.mean()), 4) for name, value in values.items() if value is not None}
+    return {"step": step.index, "restart": step.restart, "values": means}

@@ -15,7 +15,7 @@ import torch
 from ...referee_core.augment import NONE, Augmentation
 from ...referee_core.averaging import EMARestart
 from ...referee_core.history import History
-from ...referee_core.referee_can_play import PAPER, Settings, Step, referee_can_play
+from ...referee_core.referee_can_play import PAPER, Settings, State, Step, referee_can_play
 from ...referee_core.schedules import Schedule
 from ...referee_core.sds import SDS
 from ..sockets import LoadedLoss, Prior
@@ -56,6 +56,8 @@ class Game:
     augmentation: Augmentation | None = None
     averaging: EMARestart | None = None
     settings: Settings = PAPER
+    seeds: tuple[int, ...] | None = None  # one an image, instead of the guider's
+    resume: State | None = None
 
 
 class RefereeCanPlay(comfy.samplers.Sampler):
@@ -77,7 +79,7 @@ class RefereeCanPlay(comfy.samplers.Sampler):
             report = lambda step: callback(step.index, step.z, step.z, step.steps)  # noqa: E731
         return play(
             game, decoder, prior, noise, latent_image, model_wrap.inner_model.latent_format, denoise_mask,
-            seed=extra_args.get("seed") or 0, also_load=[model_wrap.model_patcher], report=report, on_step=self.on_step,
+            seed=game.seeds or extra_args.get("seed") or 0, also_load=[model_wrap.model_patcher], report=report, on_step=self.on_step,
         )  # fmt: skip
 
 
@@ -89,7 +91,7 @@ def play(
     latent: torch.Tensor | None,
     latent_format: Any,
     mask: torch.Tensor | None,
-    seed: int,
+    seed: int | tuple[int, ...],
     also_load: list,
     report: Callable[[Step], None] | None,
     on_step: Callable[[Step, Callable], None] | None,
@@ -128,6 +130,7 @@ def play(
             replace(game.settings, micro_batch=at_once),
             seed,
             mask.clone() if mask is not None else None,
+            game.resume,
         )
         with closing(run):
             for step in run:
@@ -149,23 +152,43 @@ def run(
     best: bool,
     history: History,
 ) -> tuple[dict, torch.Tensor]:
-    """Run to the end and decode: (LATENT, IMAGE). ``best`` returns the step with the lowest referee loss."""
+    """Run to the end and decode: (LATENT, IMAGE). ``best`` returns the step with the lowest referee loss.
+
+    Image i of a batch goes the way it would go alone with the seed ``seed + i``.
+    """
+    numbers = latent.get("batch_index") or range(len(latent["samples"]))
+    game = replace(game, seeds=tuple((seed + i) % 2**64 for i in numbers))
     if prior is not None:
         latent_format = prior.model.get_model_object("latent_format")
-        samples = _run_with_prior(game, prior, latent, seed, on_step)
+        samples = _run_with_prior(game, prior, latent, on_step)
     else:
         latent_format = {16: comfy.latent_formats.Flux}.get(game.vae.latent_channels, comfy.latent_formats.SD15)()
-        samples = _run_without_prior(game, latent, latent_format, seed, on_step)
+        samples = _run_without_prior(game, latent, latent_format, on_step)
     if best and game.loss is not None:
         samples = latent_format.process_out(history.best_z)
-    samples = samples.to(comfy.model_management.intermediate_device())
+    samples = _restore_outside(samples.to(comfy.model_management.intermediate_device()), latent)
     image = game.vae.decode(samples)
-    history.finish(image.movedim(-1, 1))
+    with torch.inference_mode(False):  # the state may be resumed, in which Adam writes to it
+        history.finish(image.movedim(-1, 1))
     out = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
     return out | {"samples": samples}, image
 
 
-def _run_with_prior(game: Game, prior: Prior, latent: dict, seed: int, on_step) -> torch.Tensor:
+def _restore_outside(samples: torch.Tensor, latent: dict) -> torch.Tensor:
+    """Where the mask is 0, what came in, bit for bit: scaling into the model's range and back has rounded it."""
+    mask = latent.get("noise_mask")
+    if mask is None or samples.shape != latent["samples"].shape:
+        return samples
+    mask = comfy.sampler_helpers.prepare_mask(mask, samples.shape, samples.device)
+    return torch.where(mask > 0, samples, latent["samples"].to(samples))
+
+
+def _noise(samples: torch.Tensor, seeds: tuple[int, ...]) -> torch.Tensor:
+    """ComfyUI's noise of each seed."""
+    return torch.cat([comfy.sample.prepare_noise(row, seed) for row, seed in zip(samples.split(1), seeds, strict=True)])
+
+
+def _run_with_prior(game: Game, prior: Prior, latent: dict, on_step) -> torch.Tensor:
     """The sampler under a CFGGuider of the prior's model, exactly as SamplerCustomAdvanced would drive it."""
     sampler = RefereeCanPlay(replace(game, sds_weight=prior.weight, t_min=prior.t_min, t_max=prior.t_max), on_step)
     guider = comfy.samplers.CFGGuider(prior.model)
@@ -174,19 +197,19 @@ def _run_with_prior(game: Game, prior: Prior, latent: dict, seed: int, on_step) 
     samples = comfy.sample.fix_empty_latent_channels(
         prior.model, latent["samples"], latent.get("downscale_ratio_spacial")
     )
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    noise = _noise(samples, game.seeds)
     sigmas = torch.linspace(1, 0, game.settings.steps + 1)
-    return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=seed)
+    return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=game.seeds[0])
 
 
-def _run_without_prior(game: Game, latent: dict, latent_format: Any, seed: int, on_step) -> torch.Tensor:
+def _run_without_prior(game: Game, latent: dict, latent_format: Any, on_step) -> torch.Tensor:
     """The loop with no diffusion model at all: only the VAE and the referee are loaded."""
     decoder, samples, mask = Decoder(game.vae), latent["samples"], latent.get("noise_mask")
     decoder.check_latent(samples)
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    noise = _noise(samples, game.seeds)
     if torch.count_nonzero(samples):
         samples = latent_format.process_in(samples)
     if mask is not None:
         mask = comfy.sampler_helpers.prepare_mask(mask, samples.shape, decoder.patcher.load_device).float()
-    z = play(game, decoder, None, noise, samples, latent_format, mask, seed, [], None, on_step)
+    z = play(game, decoder, None, noise, samples, latent_format, mask, game.seeds, [], None, on_step)
     return latent_format.process_out(z)

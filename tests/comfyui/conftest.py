@@ -21,7 +21,17 @@ CUSTOM = {
     "preset__perspective": 0.2, "preset__colour": 0.05, "preset__erasing": 0.1, "preset__noise": 0.1,
     "preset__flip": False, "preset__crop": 0.0,
 }  # fmt: skip
-LOOP = {"preset": "paper", "w1": 2.0, "lr": 0.3, "lr_end": 0.15, "noise": 0.1, "tail": 1, "views_at_once": 10}
+LOOP = {
+    "preset": "paper",
+    "w1": 2.0,
+    "lr": 0.3,
+    "lr_end": 0.15,
+    "noise": 0.1,
+    "tail": 1,
+    "views_at_once": 10,
+    "stop_at": 0.0,
+    "patience": 0,
+}
 
 
 class Demo(Graph):

@@ -13,7 +13,7 @@ from referee_core.referee_can_play import REFERENCE_CODE, Settings, generators, 
 
 def algorithm_1(toys, z, A, seed, steps, tail, w1, e_s, e_rs, sigma_z, lr, lr_sds, decay, sigma_g, sigma_tail):
     """The paper's Algorithm 1 for one picture [1, ...], line by line; yields z_i. lr and lr_sds are functions of i."""
-    streams = generators(seed, 1)
+    streams = generators([seed])
 
     def draw(purpose):
         return torch.randn(z.shape[1:], generator=streams[purpose][0]).double()

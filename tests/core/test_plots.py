@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from referee_core.history import Frame, History
-from referee_core.plots import PALETTE, filmstrip, gradient_view, history_plot, to_image, to_tensor
+from referee_core.plots import PALETTE, filmstrip, frames, gradient_view, history_plot, to_image, to_tensor
 from referee_core.referee_can_play import Step
 
 RED, GREEN, BLUE, GREY = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.5, 0.5)
@@ -46,6 +46,11 @@ def assert_is_picture(picture):
 def test_any_history_can_be_drawn(losses):
     assert_is_picture(history_plot(history_of(losses)))
     assert_is_picture(filmstrip(history_of(losses)))
+
+
+def test_frames_are_the_recorded_pictures_and_the_result():
+    history = History(frames=[Frame(0, flat(RED), None, None), Frame(10, flat(GREEN), None, None)], final=flat(BLUE))
+    assert torch.equal(frames(history), torch.cat([flat(RED), flat(GREEN), flat(BLUE)]))
 
 
 def test_a_run_without_referee_can_be_drawn():

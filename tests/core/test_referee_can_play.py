@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from referee_core import referee_can_play as module
 from referee_core.augment import PAPER
 from referee_core.averaging import EMARestart
 from referee_core.losses import bind
@@ -184,18 +183,78 @@ def test_the_seed_decides_everything(toys):
 
 
 def test_streams_are_all_different():
-    streams = [g for seed in (0, 1) for members in generators(seed, 4).values() for g in members]
-    assert len({tuple(torch.randn(3, generator=g).tolist()) for g in streams}) == len(streams) == 2 * 4 * 4
+    streams = [g for members in generators(range(8)).values() for g in members]
+    assert len({tuple(torch.randn(3, generator=g).tolist()) for g in streams}) == len(streams) == 8 * 4
 
 
 @pytest.mark.parametrize("i", [0, 1])
-def test_a_picture_of_a_batch_is_the_same_as_alone(toys, monkeypatch, i):
-    options = {"augmentation": replace(PAPER, count=2), "averaging": EMARestart(start=3), "seed": 9}
-    both = play(toys, **options)
-    streams = {name: members[i : i + 1] for name, members in generators(9, 2).items()}
-    monkeypatch.setattr(module, "generators", lambda seed, batch: streams)
-    for alone, step in zip(play(toys, z=toys.z[i : i + 1], **options), both, strict=True):
+@pytest.mark.parametrize("seeds", [9, (9, 10), (4, 2**63)])
+def test_a_picture_of_a_batch_is_the_same_as_alone_with_its_own_seed(toys, seeds, i):
+    options = {"augmentation": replace(PAPER, count=2), "averaging": EMARestart(start=3)}
+    both = play(toys, seed=seeds, **options)
+    own = seeds + i if isinstance(seeds, int) else seeds[i]
+    for alone, step in zip(play(toys, z=toys.z[i : i + 1], seed=own, **options), both, strict=True):
         torch.testing.assert_close(alone.z[0], step.z[i], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("at", [1, 3, 6])
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_resumed_run_ends_where_the_whole_one_does(toys, at, mask):
+    settings = replace(SHORT, gradient_noise=0.1, patience=100)
+    options = {"augmentation": replace(PAPER, count=2), "averaging": EMARestart(start=2, interval=2), "seed": 5}
+    if mask:
+        options["mask"] = torch.zeros(1, 1, *toys.z.shape[-2:], dtype=torch.float64)
+        options["mask"][..., ::2] = 1
+    whole = play(toys, settings, **options)
+    for step in referee_can_play(toys.z, toys.decode, toys.loss, toys.prior, settings=settings, **options):
+        if step.index == at - 1:
+            state = step.capture()
+            break
+    assert state.index == at and state.z.device.type == "cpu"
+    rest = play(toys, settings, resume=state, **options)
+    assert [s.index for s in rest] == list(range(at, 7))
+    assert_same_run(rest, whole[at:])
+    assert torch.equal(rest[-1].best_z, whole[-1].best_z)
+
+
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(toys):
+    steps = play(toys)
+    state = steps[-1].capture()
+    assert state.index == 7
+    assert len(play(toys, replace(SHORT, steps=10), resume=state)) == 3
+    with pytest.raises(ValueError, match="7 steps"):
+        play(toys, resume=state)
+    with pytest.raises(ValueError, match="same shape"):
+        play(toys, replace(SHORT, steps=10), z=toys.z[:1], resume=state)
+
+
+def test_patience_ends_the_referees_part_and_the_tail_follows(toys):
+    settings = Settings(
+        steps=40, tail=3, lr=Schedule(0.0, 0.0), noise=0.0, patience=4
+    )  # nothing moves, nothing improves
+    steps = play(toys, settings)
+    assert len(steps) == 1 + 4 + 3
+    assert [s.loss is None for s in steps] == [False] * 5 + [True] * 3
+    assert [s.steps for s in steps] == [40] * 4 + [8] * 4
+    full = play(toys, replace(settings, patience=0))
+    assert [s.sds_weight for s in steps[-3:]] == [s.sds_weight for s in full[-3:]], (
+        "the tail keeps its place in the schedules"
+    )
+    assert len(play(toys, replace(settings, patience=1000))) == 40
+
+
+def test_stop_at_ends_the_referees_part_once_every_picture_matches(toys, blip2_referee):
+    loss = bind(blip2_referee, "a red cat", itm=1.0)
+    match = torch.stack([s.match for s in play(toys, Settings(steps=12, tail=0), loss=loss)])
+    worst = match.amin(1)
+    target = float(worst.sort().values[-4])  # reached somewhere on the way
+    expected = int((worst >= target).nonzero()[0]) + 1
+    steps = play(toys, Settings(steps=12, tail=0, stop_at=target), loss=loss)
+    assert len(steps) == expected
+    torch.testing.assert_close(steps[-1].match, (-steps[-1].terms["itm"]).exp())
+    assert len(play(toys, Settings(steps=12, tail=2, stop_at=target), loss=loss)) == min(expected + 2, 12)
+    with pytest.raises(ValueError, match="itm_weight"):
+        play(toys, Settings(steps=3, tail=0, stop_at=0.5))
 
 
 def test_the_start_is_left_alone(toys):

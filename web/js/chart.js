@@ -1,0 +1,138 @@
+// The live chart on Referee Optimizer: losses over the steps, restarts as dashed lines. Fed by the server's "referee.steps" messages
+// (nodes/bridge/curves.py); what was missed is fetched when the page loads. Without the functions it needs it does nothing.
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+
+const NODE = "RefereeOptimizer";
+const HEIGHT = 110;
+const COLOURS = ["#e8a33d", "#5fb3f3", "#7fd08a", "#d98ad6", "#e57373", "#b0b0b0"];
+const NORMS = ["referee gradient", "SDS gradient"]; // on the plot node, not here
+
+const runs = new Map(); // node id -> {steps, rows}
+const charts = new Map(); // node id -> canvas
+
+function take({ node, steps, rows }) {
+  if (!rows.length || !runs.has(node)) runs.set(node, { steps, rows: [] });
+  const run = runs.get(node);
+  run.steps = steps;
+  run.rows.push(...rows);
+  draw(node);
+}
+
+// Inside a subgraph the server names a node by its whole path, "12:3".
+function canvasOf(id) {
+  return charts.get(id) ?? charts.get(String(id).split(":").pop());
+}
+
+function series(rows) {
+  const names = [...new Set(rows.flatMap((row) => Object.keys(row.values)))].filter((n) => !NORMS.includes(n));
+  return names.map((name) => ({
+    name,
+    points: rows.filter((row) => name in row.values).map((row) => [row.step, row.values[name]]),
+  }));
+}
+
+function draw(id) {
+  const canvas = canvasOf(id);
+  const run = runs.get(id);
+  if (!canvas || !run) return;
+  const scale = window.devicePixelRatio || 1;
+  const width = canvas.clientWidth || 240;
+  const height = canvas.clientHeight || HEIGHT;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const pen = canvas.getContext("2d");
+  pen.scale(scale, scale);
+  pen.font = "10px sans-serif";
+
+  const lines = series(run.rows);
+  const top = Math.max(1e-6, ...lines.flatMap((line) => line.points.map(([, y]) => y)));
+  const area = { left: 26, right: width - 4, top: 16, bottom: height - 12 };
+  const x = (step) => area.left + ((area.right - area.left) * step) / Math.max(1, run.steps - 1);
+  const y = (value) => area.bottom - ((area.bottom - area.top) * value) / top;
+
+  pen.strokeStyle = pen.fillStyle = "rgba(160,160,160,0.8)";
+  pen.lineWidth = 0.5;
+  pen.strokeRect(area.left, area.top, area.right - area.left, area.bottom - area.top);
+  pen.textAlign = "right";
+  pen.fillText(top.toPrecision(2), area.left - 3, area.top + 6);
+  pen.fillText("0", area.left - 3, area.bottom);
+  pen.fillText(String(run.steps), area.right, height - 1);
+  pen.setLineDash([2, 3]);
+  for (const row of run.rows.filter((r) => r.restart)) {
+    pen.beginPath();
+    pen.moveTo(x(row.step), area.top);
+    pen.lineTo(x(row.step), area.bottom);
+    pen.stroke();
+  }
+  pen.setLineDash([]);
+  pen.lineWidth = 1.4;
+  pen.textAlign = "left";
+  let place = area.left;
+  lines.forEach(({ name, points }, i) => {
+    pen.strokeStyle = pen.fillStyle = COLOURS[i % COLOURS.length];
+    pen.beginPath();
+    points.forEach(([step, value], k) => (k ? pen.lineTo(x(step), y(value)) : pen.moveTo(x(step), y(value))));
+    pen.stroke();
+    const label = `${name} ${points.at(-1)[1].toFixed(2)}`;
+    pen.fillText(label, place, 10);
+    place += pen.measureText(label).width + 10;
+  });
+  canvas.dataset.steps = run.rows.length;
+  canvas.setAttribute("aria-label", lines.map((l) => `${l.name} ${l.points.at(-1)[1]}`).join(", "));
+}
+
+function addChart(node) {
+  if (typeof node.addDOMWidget !== "function") return;
+  const canvas = document.createElement("canvas");
+  canvas.className = "referee-chart";
+  canvas.style.width = "100%";
+  canvas.style.height = `${HEIGHT}px`;
+  const widget = node.addDOMWidget("referee_chart", "referee_chart", canvas, {
+    serialize: false,
+    getMinHeight: () => HEIGHT,
+    getMaxHeight: () => HEIGHT,
+  });
+  widget.serialize = false; // neither in the prompt nor in the saved graph
+  // a node gets its id after it is made, and another one when it is pasted
+  const register = () => {
+    charts.set(String(node.id), canvas);
+    for (const id of runs.keys()) if (canvasOf(id) === canvas) draw(id);
+  };
+  const added = node.onAdded;
+  node.onAdded = function (...args) {
+    added?.apply(this, args);
+    register();
+  };
+  const configured = node.onConfigure;
+  node.onConfigure = function (...args) {
+    configured?.apply(this, args);
+    register();
+  };
+  const removed = node.onRemoved;
+  node.onRemoved = function (...args) {
+    removed?.apply(this, args);
+    if (charts.get(String(node.id)) === canvas) charts.delete(String(node.id));
+  };
+  register();
+}
+
+app.registerExtension({
+  name: "Referee.Chart",
+  async setup() {
+    api.addEventListener("referee.steps", ({ detail }) => take(detail));
+    try {
+      const answer = await api.fetchApi("/referee/curves");
+      if (!answer.ok) return;
+      for (const [node, { steps, rows }] of Object.entries(await answer.json())) {
+        runs.set(node, { steps, rows });
+        draw(node);
+      }
+    } catch {
+      // an older server: the chart begins with the next run
+    }
+  },
+  nodeCreated(node) {
+    if ((node.comfyClass ?? node.type) === NODE) addChart(node);
+  },
+});
