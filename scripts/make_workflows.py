@@ -9,6 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from .make_subgraph import make_subgraph
 from .server import PACK, Server
 from .workflow import GREEN, GREY, Node, Workflow
 
@@ -124,7 +125,8 @@ change.
 """
 FILES = f"- **models/checkpoints/{CHECKPOINT}**: [download]({DOWNLOAD}), 2 GB."
 REFEREE_FILE = f"""
-- **models/referee/{REFEREE}**: BLIP-2, converted once for this pack; its README says how.
+- **models/referee/{REFEREE}**: BLIP-2, put together once by the node **Convert Referee**; the pack's README says which
+files it takes.
 """
 REFRESH = "\n\nThen press **R** in the editor, and the loaders list them."
 
@@ -272,6 +274,7 @@ def main() -> None:
     source.add_argument("--comfyui", type=Path, help="ComfyUI's folder; a server is started there and asked")
     source.add_argument("--object-info", type=Path, help="a saved answer of GET /object_info")
     parser.add_argument("--out", type=Path, default=PACK / "workflows")
+    parser.add_argument("--subgraphs", type=Path, default=PACK / "subgraphs")
     args = parser.parse_args()
     info = json.loads(args.object_info.read_text()) if args.object_info else object_info(args.comfyui)
     for name, build in GRAPHS.items():
@@ -279,6 +282,7 @@ def main() -> None:
         build(workflow)
         (args.out / f"{name}.json").write_text(workflow.text(), encoding="utf-8")
         print(f"{name}.json: {len(workflow.nodes)} nodes, {len(workflow.links)} links")
+    make_subgraph(info, args.subgraphs, judged, EDIT)
 
 
 if __name__ == "__main__":

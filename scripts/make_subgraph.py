@@ -1,0 +1,109 @@
+"""The subgraph "Make this image obey its prompt": the method as one node for a graph that a user already has."""
+
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from .workflow import Node, Workflow
+
+NAME = "Make this image obey its prompt"
+DESCRIPTION = (
+    "Takes the latent of a finished picture, for example KSampler's, and optimises it until the referee agrees with the prompt, while "
+    "the same diffusion model keeps it natural."
+)
+SOCKETS = {
+    "latent": "LATENT",
+    "model": "MODEL",
+    "positive": "CONDITIONING",
+    "negative": "CONDITIONING",
+    "vae": "VAE",
+    "referee": "REFEREE",
+}
+FIELDS = {"prompt": "STRING", "steps": "INT", "seed": "INT", "t_max": "INT"}
+OUTPUTS = {"latent": "LATENT", "image": "IMAGE", "history": "REFEREE_HISTORY"}
+STEPS, IN, OUT = 100, -10, -20
+
+
+def identify(text: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"referee/subgraph/{text}"))
+
+
+def boundary(number: int, sockets: dict[str, str]) -> Node:
+    """The inside of the subgraph's edge, as a node."""
+    return Node(id=number, outputs=[{"name": name, "type": kind, "links": []} for name, kind in sockets.items()])
+
+
+def build(info: dict, judged: Callable, preset: dict) -> tuple[Workflow, Node, Node]:
+    """The inner graph, its edge, and the node whose outputs leave it."""
+    w, edge = Workflow(NAME, info), boundary(IN, SOCKETS | FIELDS)
+    loss, regularizers = judged(w, edge.out("referee"), edge.out("prompt"), preset)
+    pair = {name: edge.out(name) for name in ("model", "positive", "negative", "t_max")}
+    strength = {"weight": preset["weight"][0], "weight_end": preset["weight"][1], "cfg": preset["cfg"]}
+    prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **strength)
+    inputs = {
+        "vae": edge.out("vae"),
+        "latent_image": edge.out("latent"),
+        "seed": edge.out("seed"),
+        "steps": edge.out("steps"),
+    }
+    optimizer = w.add("RefereeOptimizer", loss=loss, prior=prior, **inputs, **regularizers, **preset["loop"])
+    w.place("", [loss, prior], list(regularizers.values()), [optimizer])
+    return w, edge, optimizer
+
+
+def make_subgraph(info: dict, folder: Path, judged: Callable, preset: dict) -> None:
+    """Write the subgraph's file. ``judged`` and ``preset`` are the example graphs' own (make_workflows)."""
+    w, edge, optimizer = build(info, judged, preset)
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    links = [dict(zip(keys, link, strict=True)) for link in w.links]
+    leaving = []
+    for slot, (name, kind) in enumerate(OUTPUTS.items()):
+        number = len(links) + 1
+        place = [o["name"] for o in optimizer["outputs"]].index(name)
+        optimizer["outputs"][place]["links"].append(number)
+        links.append(dict(zip(keys, (number, optimizer["id"], place, OUT, slot, kind), strict=True)))
+        leaving.append(
+            {
+                "id": identify(f"out/{name}"),
+                "name": name,
+                "type": kind,
+                "linkIds": [number],
+                "pos": [w.right + 100, 20 * slot],
+            }
+        )
+    entering = [
+        {
+            "id": identify(f"in/{o['name']}"),
+            "name": o["name"],
+            "type": o["type"],
+            "linkIds": o["links"],
+            "pos": [-100, 20 * i],
+        }
+        for i, o in enumerate(edge["outputs"])
+    ]
+    definition = {
+        "id": identify(NAME), "version": 1,
+        "state": {"lastGroupId": 0, "lastNodeId": len(w.nodes), "lastLinkId": len(links), "lastRerouteId": 0},
+        "revision": 0, "config": {}, "name": NAME,
+        "inputNode": {"id": IN, "bounding": [-220, -20, 120, 20 * len(entering) + 40]},
+        "outputNode": {"id": OUT, "bounding": [w.right + 80, -20, 120, 20 * len(leaving) + 40]},
+        "inputs": entering, "outputs": leaving, "widgets": [], "nodes": w.nodes, "groups": [], "links": links,
+        "extra": {"workflowRendererVersion": "LG"}, "category": "Referee", "description": DESCRIPTION,
+    }  # fmt: skip
+    values = {"prompt": "", "steps": STEPS, "seed": 0, "t_max": preset["t_max"]}
+    inputs = [{"name": name, "type": kind, "link": None} for name, kind in SOCKETS.items()]
+    inputs += [{"name": name, "type": kind, "widget": {"name": name}, "link": None} for name, kind in FIELDS.items()]
+    outside = {
+        "id": 1, "type": definition["id"], "pos": [0, 0], "size": [400, 420], "flags": {}, "order": 0, "mode": 0, "inputs": inputs,
+        "outputs": [{"name": name, "type": kind, "links": None} for name, kind in OUTPUTS.items()], "title": NAME,
+        "properties": {"proxyWidgets": [["-1", name] for name in FIELDS], "cnr_id": "referee", "ver": "0.1.0"},
+        "widgets_values": list(values.values()),
+    }  # fmt: skip
+    file = {
+        "revision": 0, "last_node_id": 1, "last_link_id": 0, "nodes": [outside], "links": [], "version": 0.4,
+        "definitions": {"subgraphs": [definition]}, "extra": {},
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / f"{NAME}.json").write_text(json.dumps(file, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{NAME}.json: {len(w.nodes)} nodes")
