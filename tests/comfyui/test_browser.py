@@ -1,0 +1,168 @@
+"""The pack in a real browser: headless Chromium on a running ComfyUI."""
+
+import json
+import shutil
+
+import pytest
+
+from comfyui.conftest import Demo
+from scripts.server import PACK
+from scripts.workflow import to_api
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
+GRAPHS = sorted((PACK / "workflows").glob("*.json"))
+SUBGRAPH = PACK / "subgraphs" / "Make this image obey its prompt.json"
+CHART = "canvas.referee-chart"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The editor, empty; ``page.errors`` collects what goes wrong in the pack's own script."""
+    page = browser.new_page(viewport={"width": 1800, "height": 1200})
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" and "eferee" in m.text else None)
+    page.goto(server.url)
+    page.wait_for_function(f"!!({READY})", timeout=90_000)
+    page.wait_for_timeout(1000)
+    yield page
+    page.close()
+
+
+def load(page, workflow: dict) -> None:
+    page.evaluate("w => app.loadGraphData(w)", workflow)
+    page.wait_for_function("n => app.graph.nodes.length === n", arg=len(workflow["nodes"]))
+
+
+def demo_of(steps: int) -> dict:
+    """The demo graph with short runs."""
+    workflow = json.loads((PACK / "workflows" / "demo.json").read_text())
+    for node in workflow["nodes"]:
+        if node["type"] == "RefereeOptimizer":
+            values = node["widgets_values"]
+            values[values.index(160) if 160 in values else 2] = steps
+    return workflow
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
+def test_example_graphs_open_whole(page, server, path):
+    workflow = json.loads(path.read_text())
+    load(page, workflow)
+    unknown = page.evaluate("app.graph.nodes.map(n => n.type).filter(t => !(t in LiteGraph.registered_node_types))")
+    assert unknown == []
+    saved = page.evaluate("app.graph.serialize()")
+    assert sorted(map(tuple, saved["links"])) == sorted(map(tuple, workflow["links"]))
+    sent = page.evaluate("async () => (await app.graphToPrompt()).output")
+    expected = to_api(workflow, server.get("/object_info"))
+    assert {k: v["inputs"] for k, v in sent.items()} == {k: v["inputs"] for k, v in expected.items()}
+    assert page.errors == []
+
+
+def rows(page) -> list[int]:
+    return page.eval_on_selector_all(CHART, "charts => charts.map(c => Number(c.dataset.steps || 0))")
+
+
+def run_to_the_end(page, server) -> None:
+    page.evaluate("app.queuePrompt(0)")
+    page.wait_for_timeout(1500)
+    page.wait_for_function(
+        "async () => { const q = await (await fetch('/api/queue')).json(); return !q.queue_running.length && !q.queue_pending.length }",
+        timeout=240_000,
+    )
+    page.wait_for_timeout(800)
+
+
+def drawn(page) -> list[int]:
+    """How many pixels of each chart are not empty."""
+    return page.eval_on_selector_all(
+        CHART,
+        """charts => charts.map(c => {
+            if (!c.width) return 0
+            const data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data
+            return data.filter((v, i) => i % 4 === 3 && v > 0).length
+        })""",
+    )
+
+
+def test_every_optimizer_draws_its_own_chart_which_survives_a_reload(page, server):
+    workflow = demo_of(6)
+    load(page, workflow)
+    optimizers = [n for n in workflow["nodes"] if n["type"] == "RefereeOptimizer"]
+    assert len(optimizers) == 3 and len(rows(page)) == 3
+    run_to_the_end(page, server)
+    assert rows(page) == [6, 6, 6]
+    assert all(count > 500 for count in drawn(page))
+    labels = page.eval_on_selector_all(CHART, "charts => charts.map(c => c.getAttribute('aria-label'))")
+    assert sum("itm" in label and "caption" in label for label in labels) == 2, "score distillation alone has no loss"
+    page.reload()
+    page.wait_for_function(f"!!({READY})", timeout=90_000)
+    load(page, workflow)
+    page.wait_for_timeout(500)
+    assert rows(page) == [6, 6, 6]
+    assert page.errors == []
+
+
+def test_the_chart_is_neither_saved_nor_sent(page):
+    workflow = demo_of(6)
+    load(page, workflow)
+    node = page.evaluate("app.graph.serialize().nodes.find(n => n.type === 'RefereeOptimizer')")
+    expected = next(n for n in workflow["nodes"] if n["id"] == node["id"])
+    assert node["widgets_values"] == expected["widgets_values"]
+    sent = page.evaluate("async () => (await app.graphToPrompt()).output")
+    assert not any("referee_chart" in n["inputs"] for n in sent.values())
+
+
+def test_an_older_frontend_shows_no_chart_and_no_error(page):
+    page.evaluate("delete LGraphNode.prototype.addDOMWidget; LGraphNode.prototype.addDOMWidget = undefined")
+    load(page, demo_of(6))
+    assert rows(page) == []
+    assert page.errors == []
+
+
+def test_the_subgraph_is_offered_and_unpacks_to_a_prompt(page, server):
+    offered = page.evaluate("async () => (await fetch('/api/global_subgraphs')).json()")
+    assert SUBGRAPH.stem in [entry["name"] for entry in offered.values()]
+    load(page, json.loads(SUBGRAPH.read_text()))
+    sent = page.evaluate("async () => (await app.graphToPrompt()).output")
+    kinds = sorted(n["class_type"] for n in sent.values())
+    assert kinds == [
+        "RefereeAugmentation", "RefereeEMARestart", "RefereeLoss", "RefereeOptimizer", "RefereeSDSGuidance"
+    ]  # fmt: skip
+    assert page.errors == []
+
+
+def test_help_opens(page):
+    load(page, demo_of(6))
+    text = page.evaluate("async () => (await fetch('/extensions/ComfyUI-Referee/docs/RefereeOptimizer/en.md')).text()")
+    assert text.startswith("# Referee Optimizer")
+
+
+def test_two_pages_see_the_same_run(page, browser, server):
+    other = browser.new_page()
+    other.goto(server.url)
+    other.wait_for_function(f"!!({READY})", timeout=90_000)
+    for p in (page, other):
+        load(p, demo_of(5))
+    run_to_the_end(page, server)
+    other.wait_for_timeout(500)
+    assert rows(page) == rows(other) == [5, 5, 5]
+    other.close()
+    graph = Demo()
+    graph.optimise()
+    assert server.run(graph)
