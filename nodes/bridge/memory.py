@@ -8,7 +8,7 @@ import comfy.model_management
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from ...referee_core.losses import RefereeLoss
+from ...referee_core.losses import OUT_OF_MEMORY, RefereeLoss
 
 ENOUGH_VIEWS = 8
 """Views at a time that keep a card busy. Checkpointing costs a third of the referee's time, smaller batches nearly nothing:
@@ -56,6 +56,17 @@ def fitted(decoder: Any, loss: RefereeLoss | None, shape: torch.Size, views: int
                 referee.checkpointing = on
                 size = min(size, fits)
         yield size
+
+
+@contextmanager
+def memory_for(what: str) -> Iterator[None]:
+    """Say where memory ran out. The error stays of the kind on which ComfyUI unloads its models."""
+    try:
+        yield
+    except OUT_OF_MEMORY as error:
+        raise OUT_OF_MEMORY(
+            f"Memory ran out in {what}. Use a smaller picture or batch, a VAE and a model in bf16, or start ComfyUI with --lowvram."
+        ) from error
 
 
 def _checkpoint(module: torch.nn.Module, undo: ExitStack) -> None:

@@ -20,7 +20,7 @@ from ...referee_core.schedules import Schedule
 from ...referee_core.sds import SDS
 from ..sockets import LoadedLoss, Prior
 from .gradients import gradients_through
-from .memory import fitted, smallest
+from .memory import fitted, memory_for, smallest
 from .vae import Decoder
 
 
@@ -39,7 +39,7 @@ class GuidedDenoiser:
         return self.sampling.noise_scaling(sigma, zero, one), self.sampling.noise_scaling(sigma, one, zero)
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_for("the diffusion model of 'model'"):
             denoised = self.guider(x, sigma, **self.extra_args)
         return denoised.clone()
 
@@ -118,7 +118,8 @@ def play(
         z = (noise if empty else latent).to(decoder.patcher.load_device, torch.float32).clone()
 
         def decode(z: torch.Tensor) -> torch.Tensor:
-            return decoder(latent_format.process_out(z))
+            with memory_for("the VAE"):
+                return decoder(latent_format.process_out(z))
 
         run = referee_can_play(
             z,

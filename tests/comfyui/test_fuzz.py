@@ -1,0 +1,78 @@
+"""Any values in the nodes' inputs: the server answers with a message or a result, never hangs, and nothing is left behind."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from comfyui.conftest import CUSTOM, Demo
+from scripts.server import PromptError
+
+SMALL = {"steps": 2, "count": 3, "views_at_once": 3, "width": 256}  # larger values are only slow
+BAD = st.sampled_from([None, "", "x", -1, 1e30, math.nan, [], {}, True, "1, 2", 2**70])
+
+
+def values_for(kind, options: dict, name: str):
+    """Values inside an input's range, and others."""
+    most = SMALL.get(name.split("__")[-1].split(".")[-1], options.get("max", 100))
+    if kind == "INT":
+        inside = st.integers(options.get("min", 0), int(most))
+    elif kind == "FLOAT":
+        inside = st.floats(options.get("min", 0.0), float(most))
+    elif kind == "BOOLEAN":
+        inside = st.booleans()
+    elif kind == "STRING":
+        inside = st.text(max_size=60)
+    else:
+        inside = st.sampled_from([o for o in options.get("options", [""]) if isinstance(o, str)] or [""])
+    return st.one_of(inside, inside, inside, BAD)
+
+
+@pytest.fixture(scope="module")
+def strategies(server):
+    """For each node of the demo's graph, a strategy of changes to its fields."""
+    info = server.get("/object_info")
+    found = {}
+    for node in ("RefereeLoss", "RefereeAugmentation", "RefereeEMARestart", "RefereeSDSGuidance", "RefereeOptimizer"):
+        fields = {}
+        for group in ("required", "optional"):
+            for name, (kind, *options) in info[node]["input"].get(group, {}).items():
+                options = options[0] if options else {}
+                if isinstance(kind, list):
+                    kind, options = "COMBO", {"options": kind}
+                if kind in ("INT", "FLOAT", "BOOLEAN", "STRING", "COMBO"):
+                    fields[name] = values_for(kind, options, name)
+        if node == "RefereeAugmentation":
+            fields = {k: values_for("FLOAT", {"min": 0.0, "max": 1.0}, k) for k in CUSTOM if k != "preset"}
+        names = st.lists(st.sampled_from(sorted(fields)), max_size=3, unique=True)
+        found[node] = names.flatmap(lambda chosen, fields=fields: st.fixed_dictionaries({n: fields[n] for n in chosen}))
+    return found
+
+
+def test_any_input_gets_a_message_or_a_result(server, strategies, latents):
+    plain = Demo()
+    plain.optimise(steps=2)
+    before = latents(plain)["run"]
+
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.fixed_dictionaries(strategies))
+    def play(changes):
+        graph = Demo()
+        graph.optimise(steps=2)
+        for node in graph.values():
+            fields = changes.get(node["class_type"], {})
+            node["inputs"] |= {name.replace("__", "."): value for name, value in fields.items()}
+        try:
+            server.run(graph, seconds=90)
+        except PromptError as error:
+            text = str(error)
+            assert "answered 500" not in text
+            assert len(text) > 15 and "interrupted" not in text
+            kind = error.details.get("exception_type", "")
+            assert kind in ("", "ValueError", "RuntimeError"), f"{kind}: {text}"
+        assert server.process.poll() is None
+
+    play()
+    assert torch.equal(latents(plain)["run"], before)

@@ -1,0 +1,123 @@
+"""What a server that runs for days meets."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from comfyui import inside
+from comfyui.conftest import Demo
+from scripts.environment import find_comfyui
+from scripts.server import PromptError, Server
+
+
+def method(**changes) -> Demo:
+    graph = Demo()
+    graph.optimise(**{"steps": 2, **changes})
+    return graph
+
+
+def resident(server) -> int:
+    """Memory of the server's process in kB."""
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_twenty_runs_in_a_row_leave_memory_flat(server):
+    for seed in range(6):
+        server.run(method(seed=1000 + seed))
+    before = resident(server)
+    for seed in range(20):
+        server.run(method(seed=2000 + seed))
+    assert resident(server) < 1.02 * before
+
+
+def test_two_graphs_queued_at_once_do_not_meet(server, latents):
+    alone = [latents(method(seed=seed))["run"] for seed in (31, 32)]
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    queued = [server.queue(method(seed=seed)) for seed in (32, 31)]
+    for prompt_id in queued:
+        server.wait(prompt_id)
+    again = [latents(method(seed=seed))["run"] for seed in (31, 32)]
+    for a, b in zip(alone, again, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_killed_server_starts_clean(tmp_path):
+    comfyui = find_comfyui()
+    with Server(comfyui, tmp_path) as first:
+        first.queue(method(steps=5000))
+        time.sleep(5)
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+    with Server(comfyui, tmp_path) as second:
+        assert second.get("/queue") == {"queue_running": [], "queue_pending": []}
+        assert second.run(method())
+
+
+@pytest.mark.parametrize("at", ["decode", "referee", "unet"])
+def test_cancelling_in_any_stage_leaves_the_next_run_right(server, latents, at):
+    """Several moments of a step; which stage each hits is chance, so many are tried."""
+    before = latents(method(seed=41))["run"]
+    for delay in {"decode": (1.0, 1.3), "referee": (1.6, 1.9), "unet": (2.2, 2.5)}[at]:
+        prompt_id = server.queue(method(steps=3000, seed=42))
+        time.sleep(delay)
+        server.post("/interrupt", {})
+        with pytest.raises(PromptError, match="interrupted"):
+            server.wait(prompt_id, 30)
+    assert torch.equal(latents(method(seed=41))["run"], before)
+
+
+OUT_OF_MEMORY = """
+import torch
+from pack.nodes.bridge import sampler
+from pack.nodes.bridge.demo import load_clip, load_model, load_vae
+from pack.nodes.bridge.referee import load_referee
+from pack.nodes.sockets import LoadedLoss, Prior
+from pack.referee_core.demo.storage import path
+from pack.referee_core.history import History
+from pack.referee_core.losses import OUT_OF_MEMORY, bind
+from pack.referee_core.referee_can_play import Settings
+from pack.referee_core.schedules import Schedule
+
+with torch.inference_mode():
+    vae, referee, model, clip = load_vae(), load_referee(path("referee")), load_model(), load_clip()
+    with torch.inference_mode(False):
+        loss = LoadedLoss(bind(referee.referee, "a red circle", itm=1.0, caption=1.0), (referee.patcher,))
+    cond = clip.encode_from_tokens_scheduled(clip.tokenize("a red circle"))
+    prior = Prior(model, cond, cond, 1.0, Schedule(800.0, 400.0), 50, 949)
+
+def full(*a, **k):
+    raise OUT_OF_MEMORY("CUDA out of memory")
+
+def play():
+    game = sampler.Game(vae, loss, settings=Settings(steps=2, tail=0))
+    with torch.inference_mode():
+        out, _ = sampler.run(game, prior, {"samples": torch.zeros(1, 4, 16, 16)}, 1, lambda *a: history.add(*a), False, history)
+    return out["samples"]
+
+for name, module in {"vae": vae.first_stage_model.decoder, "model": model.model.diffusion_model}.items():
+    history = History()
+    module.forward, forward = full, module.forward
+    try:
+        play()
+        found[name] = "no error"
+    except OUT_OF_MEMORY as error:
+        found[name] = str(error)
+    finally:
+        module.forward = forward
+history = History()
+found["after"] = bool(torch.isfinite(play()).all())
+found["frozen"] = [p.is_inference() for p in vae.first_stage_model.parameters()].count(True) > 0
+"""
+
+
+def test_out_of_memory_says_where_and_what_to_lower():
+    found = inside.run(find_comfyui(), OUT_OF_MEMORY)
+    assert "VAE" in found["vae"] and "smaller" in found["vae"]
+    assert "'model'" in found["model"] and "smaller" in found["model"]
+    assert found["after"]
