@@ -56,7 +56,7 @@ class RefereeConvert(io.ComfyNode):
                 io.Combo.Input("referee_name", options=folder_paths.get_filename_list("referee"), tooltip=NAME_TOOLTIP),
                 io.String.Input(
                     "filename",
-                    default="blip2",
+                    default="blip2_referee",
                     tooltip="Name of the new file in models/referee, without folder; .safetensors is added. An existing file is "
                     "not overwritten.",
                 ),

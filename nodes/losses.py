@@ -1,5 +1,7 @@
 """Nodes that say what the referee should see."""
 
+import math
+
 import torch
 from comfy_api.latest import io
 
@@ -90,7 +92,8 @@ class RefereeCombineLosses(io.ComfyNode):
                 io.String.Input(
                     "weights",
                     default="",
-                    tooltip="One weight a loss, separated by commas, e.g. 1, 0.5. Empty: all count the same. 0 leaves one out.",
+                    tooltip="One weight a loss, separated by commas, e.g. 1, 0.5. Empty: all count the same. 0 leaves one out, a "
+                    "negative one pushes away.",
                 ),
             ],
             outputs=[Loss.Output("loss", tooltip="The weighted sum.")],
@@ -105,6 +108,8 @@ class RefereeCombineLosses(io.ComfyNode):
             factors = [float(w) for w in weights.split(",")] if weights.strip() else [1.0] * len(given)
         except ValueError:
             raise ValueError(f"The input 'weights' must be numbers separated by commas, got {weights!r}.") from None
+        if not all(math.isfinite(f) for f in factors):
+            raise ValueError(f"The input 'weights' must be finite numbers, got {weights!r}.")
         if len(factors) != len(given):
             raise ValueError(
                 f"The input 'weights' has {len(factors)} numbers for {len(given)} losses: give one for each."

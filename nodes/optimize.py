@@ -15,8 +15,8 @@ def _loop_inputs() -> list:
         ),
         io.Float.Input(
             "w1", default=2.0, min=0.0, max=100.0, step=0.1,
-            tooltip="Strength of the referee relative to the prior. Adam evens out constant factors, so its effect is mild; 0 "
-            "leaves the referee out.",
+            tooltip="Strength of the referee relative to the prior. 0 leaves the referee out. With the preset 'paper' Adam evens out "
+            "constant factors, so other values change nothing: turn the prior's weight instead.",
         ),
         io.Float.Input(
             "lr", default=1.0, min=0.0, max=10.0, step=0.01, round=0.001,
