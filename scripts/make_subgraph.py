@@ -89,7 +89,7 @@ def make_subgraph(info: dict, folder: Path, judged: Callable, preset: dict) -> N
         "inputNode": {"id": IN, "bounding": [-220, -20, 120, 20 * len(entering) + 40]},
         "outputNode": {"id": OUT, "bounding": [w.right + 80, -20, 120, 20 * len(leaving) + 40]},
         "inputs": entering, "outputs": leaving, "widgets": [], "nodes": w.nodes, "groups": [], "links": links,
-        "extra": {"workflowRendererVersion": "LG"}, "category": "Referee", "description": DESCRIPTION,
+        "extra": {"workflowRendererVersion": "LG"}, "category": "referee", "description": DESCRIPTION,
     }  # fmt: skip
     values = {"prompt": "", "steps": STEPS, "seed": 0, "t_max": preset["t_max"]}
     inputs = [{"name": name, "type": kind, "link": None} for name, kind in SOCKETS.items()]
