@@ -18,7 +18,7 @@ DEMO = {
     "prompt": "a red circle and a blue square",
     "size": 128,
     "plain": {"steps": 25, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
-    "loop": {"steps": 160, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
+    "loop": {"steps": 200, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
     "prior": {"cfg": 5.0, "weight": 2000.0, "weight_end": 2000.0},
     "augmentation": {
         "preset": "custom", "preset.count": 16, "preset.rotation": 15.0, "preset.translation": 0.1,
