@@ -34,6 +34,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--output", default="referee.png")
     arguments = parser.parse_args()
+    if bool(arguments.pipeline) != bool(arguments.referee):
+        parser.error("--pipeline and --referee go together")
+    tail = min(PAPER.tail, arguments.steps - 1)
 
     if arguments.pipeline:
         from diffusers import StableDiffusionPipeline
@@ -45,14 +48,12 @@ def main() -> None:
         referee.network.to(device)
         referee.checkpointing = True
         size, cfg, views = 512, 30.0, VIEWS
-        weight, settings = Schedule(800.0, 400.0), Settings(steps=arguments.steps, micro_batch=10)
+        weight, settings = Schedule(800.0, 400.0), Settings(steps=arguments.steps, tail=tail, micro_batch=10)
     else:
         models, referee = demo.load_parts(), load(path("referee"))
         size, cfg, views = 128, 5.0, Augmentation(count=16, rotation=15, colour=0.04, erasing=0.06)
         weight = Schedule(2000.0, 2000.0)
-        settings = Settings(
-            steps=arguments.steps, lr=Schedule(0.2, 0.05), noise=0.05, tail=min(PAPER.tail, arguments.steps - 1)
-        )
+        settings = Settings(steps=arguments.steps, lr=Schedule(0.2, 0.05), noise=0.05, tail=tail)
 
     decode = models.decoder()
     steps = referee_can_play(

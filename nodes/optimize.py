@@ -151,7 +151,7 @@ class RefereeOptimizer(io.ComfyNode):
         game = Game(
             vae, loss, augmentation=augmentation, averaging=averaging, settings=settings, resume=resume and resume.state
         )
-        history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps, averaging)
+        history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps, averaging, cls.hidden.extra_pnginfo)
 
         def on_step(step, decode):
             history.add(step, decode)

@@ -36,6 +36,16 @@ class RefereeLoss:
         prefix = f"{index + 1}." if len(self.parts) > 1 else ""
         return [prefix + term for term, weight in self.parts[index].weights.items() if weight]
 
+    def matching(self) -> list[str]:
+        """Names of the matching terms that are to become small; a negative weight pushes away instead."""
+        wanted = [i for i, part in enumerate(self.parts) if part.weights.get("itm", 0) > 0]
+        return [name for i in wanted for name in self.term_names(i) if name.split(".")[-1] == "itm"]
+
+    def match(self, terms: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """Probability exp(-L_itm) that each image matches its text [B], the least of several; None without that term."""
+        itm = [terms[name] for name in self.matching()]
+        return torch.stack(itm).amax(0).neg().exp() if itm else None
+
 
 def bind(referee: Referee, text: str, **weights: float) -> RefereeLoss:
     """The loss of one referee against one text, e.g. ``bind(blip2, "a red cat", itm=1.0, caption=1.0)``.
@@ -169,12 +179,6 @@ def _judge_at_once(part: Part, views: torch.Tensor, gradients: bool, may_fail: b
         if not may_fail:
             raise
         return None
-
-
-def match(terms: dict[str, torch.Tensor]) -> torch.Tensor | None:
-    """Probability exp(-L_itm) that each image matches its text [B], the least of several; None without that term."""
-    itm = [value for name, value in terms.items() if name.split(".")[-1] == "itm"]
-    return torch.stack(itm).amax(0).neg().exp() if itm else None
 
 
 @torch.no_grad()

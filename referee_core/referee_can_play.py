@@ -5,14 +5,13 @@ natural images by score distillation, and jumps back to its own average now and 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from .augment import NONE, Augmentation
 from .averaging import EMARestart
-from .losses import MicroBatch, RefereeLoss, expected_loss, match
+from .losses import MicroBatch, RefereeLoss, expected_loss
 from .schedules import Schedule
 from .sds import SDS
 
@@ -69,7 +68,7 @@ class State:
     average: torch.Tensor
     best_z: torch.Tensor
     best_loss: torch.Tensor
-    adam: dict
+    adam: dict[str, torch.Tensor]
     streams: dict[str, list[torch.Tensor]]
 
 
@@ -87,6 +86,7 @@ class Step:
     Attributes:
         index: counted from 0. steps: in all, fewer than asked for once the run has been stopped early.
         loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
+        match: probability that each image matches its text over the augmented views [B] (see RefereeLoss.match), or None.
         referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values.
         restart: whether z jumped to its average. before, z: the latent before and after the step.
         x: the decoded image before the step [B, 3, H, W], not clamped, or None when the step needed none.
@@ -105,6 +105,7 @@ class Step:
     restart: bool = False
     loss: torch.Tensor | None = None
     terms: dict[str, torch.Tensor] = field(default_factory=dict)
+    match: torch.Tensor | None = None
     referee_norm: torch.Tensor | None = None
     sds_norm: torch.Tensor | None = None
     x: torch.Tensor | None = None
@@ -114,11 +115,6 @@ class Step:
     best_z: torch.Tensor | None = None
     best_loss: torch.Tensor | None = None
     capture: Callable[[], State] | None = None
-
-    @property
-    def match(self) -> torch.Tensor | None:
-        """Probability that each image matches its text over the augmented views [B] (see losses.match)."""
-        return match(self.terms)
 
     @torch.no_grad()
     def picture(self, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -188,7 +184,7 @@ def referee_can_play(
     tail = s.tail if loss is not None and prior is not None else 0
     if tail >= s.steps:
         raise ValueError(f"A tail of {tail} leaves none of the {s.steps} steps for the referee: lower it or add steps.")
-    if s.stop_at and loss is not None and not any(name.split(".")[-1] == "itm" for name in loss.names()):
+    if s.stop_at and loss is not None and not loss.matching():
         raise ValueError("stop_at needs the matching loss: give itm_weight a value above 0, or set stop_at to 0.")
     seeds = [seed + i for i in range(len(z))] if isinstance(seed, int) else seed
     start, z = z, z.detach().clone().requires_grad_()
@@ -208,15 +204,18 @@ def referee_can_play(
         average, best_z, best_loss = (
             t.to(z.device, copy=True) for t in (resume.average, resume.best_z, resume.best_loss)
         )
-        adam.load_state_dict(deepcopy(resume.adam))
+        for name, value in resume.adam.items():
+            adam.state[z][name] = value.clone() if name == "step" else value.to(z.device, copy=True)
         for name, generator_states in resume.streams.items():
             for generator, state in zip(streams[name], generator_states, strict=True):
                 generator.set_state(state)
 
     def capture() -> State:
         tensors = (t.detach().to("cpu", copy=True) for t in (z, average, best_z, best_loss))
+        moments = {name: value.to("cpu", copy=True) for name, value in adam.state[z].items()}
         states = {name: [g.get_state() for g in own] for name, own in streams.items()}
-        return State(i, stale, *tensors, deepcopy(adam.state_dict()), states)
+        patient = 0 if end < s.steps else stale  # a run that gave up begins to wait anew
+        return State(i, patient, *tensors, moments, states)
 
     while i < end:
         in_tail = i >= end - tail
@@ -236,6 +235,7 @@ def referee_can_play(
             x = decode(z)
             record.x = leaf = x.detach().requires_grad_()
             record.loss, record.terms = expected_loss(loss, leaf, augmentation, streams["augmentation"], micro_batch)
+            record.match = loss.match(record.terms)
             record.micro_batch = micro_batch.fits(augmentation.count * len(z))
             (g,) = torch.autograd.grad(x, z, leaf.grad)
             g = g if mask is None else g * mask

@@ -7,7 +7,7 @@ ROUTE = "/referee/curves"
 MOST_RUNS = 32
 
 curves: dict[str, dict] = {}
-"""By node id, the latest run: {"steps": in all, "rows": as in ``send``}."""
+"""The latest run of each node, by "workflow|node": {"workflow", "node", "steps": in all, "rows": as in ``send``}."""
 
 
 def serve() -> None:
@@ -19,19 +19,24 @@ def serve() -> None:
 
     @routes.get(ROUTE)
     async def get(request):
-        return web.json_response(curves)
+        return web.json_response(list(curves.values()))
 
 
-def begin(node_id: str, steps: int) -> None:
-    """A node starts a run; the oldest ones are forgotten."""
-    curves.pop(node_id, None)
+def begin(workflow: str, node: str, steps: int) -> dict:
+    """A node starts a run; the oldest ones are forgotten. ``workflow`` is the graph's id, "" if nobody knows it.
+
+    Returns: the run, for ``send``.
+    """
+    key = f"{workflow}|{node}"
+    curves.pop(key, None)
     while len(curves) >= MOST_RUNS:
         curves.pop(next(iter(curves)))
-    curves[node_id] = {"steps": steps, "rows": []}
-    send(node_id, steps, [])
+    curves[key] = {"workflow": workflow, "node": node, "steps": steps, "rows": []}
+    send(curves[key], [])
+    return curves[key]
 
 
-def send(node_id: str, steps: int, rows: list[dict]) -> None:
+def send(run: dict, rows: list[dict]) -> None:
     """New rows {"step", "restart", "values": {name: number}}; none of them at the start of a run."""
-    curves[node_id]["rows"] += rows
-    PromptServer.instance.send_sync(EVENT, {"node": node_id, "steps": steps, "rows": rows})
+    run["rows"] += rows
+    PromptServer.instance.send_sync(EVENT, run | {"rows": rows})

@@ -27,13 +27,14 @@ def show_text(node_id: str, text: str) -> None:
 class Live:
     """Progress bar, picture, status line and chart of a run, at most four times a second."""
 
-    def __init__(self, node_id: str, steps: int, averaging: EMARestart | None):
+    def __init__(self, node_id: str, steps: int, averaging: EMARestart | None, extra_pnginfo: dict | None):
         self.node_id, self.steps, self.averaging = node_id, steps, averaging
         self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
         self.next_preview = self.next_chart = 0.0
         self.began, self.first, self.views = time.monotonic(), None, 0
         self.unsent: list[dict] = []
-        begin(node_id, steps)
+        workflow = (extra_pnginfo or {}).get("workflow") or {}
+        self.run = begin(str(workflow.get("id") or ""), node_id, steps)
 
     def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
         began, picture = time.monotonic(), None
@@ -73,7 +74,7 @@ class Live:
         return " · ".join(parts)
 
     def _send(self) -> None:
-        send(self.node_id, self.steps, self.unsent)
+        send(self.run, self.unsent)
         self.unsent = []
 
     def _show(self, done: int, steps: int, images: torch.Tensor | None) -> None:

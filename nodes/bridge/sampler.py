@@ -20,7 +20,7 @@ from ...referee_core.schedules import Schedule
 from ...referee_core.sds import SDS
 from ..sockets import LoadedLoss, Prior
 from .gradients import gradients_through
-from .memory import fitted, memory_for, smallest
+from .memory import fitted, load_whole, memory_for, smallest
 from .vae import Decoder
 
 
@@ -79,7 +79,8 @@ class RefereeCanPlay(comfy.samplers.Sampler):
             report = lambda step: callback(step.index, step.z, step.z, step.steps)  # noqa: E731
         return play(
             game, decoder, prior, noise, latent_image, model_wrap.inner_model.latent_format, denoise_mask,
-            seed=game.seeds or extra_args.get("seed") or 0, also_load=[model_wrap.model_patcher], report=report, on_step=self.on_step,
+            seed=game.seeds or extra_args.get("seed") or 0, also_load=[model_wrap.model_patcher, *model_wrap.loaded_models],
+            report=report, on_step=self.on_step,
         )  # fmt: skip
 
 
@@ -104,18 +105,16 @@ def play(
     """
     loss = game.loss.loss if game.loss else None
     patchers = [decoder.patcher, *(game.loss.patchers if game.loss else ())]
-    comfy.model_management.load_models_gpu(
-        [*also_load, *patchers],  # the last come first: what gradients pass through must be loaded whole
-        memory_required=decoder.memory_required(noise.shape, checkpointing=True) + smallest(loss),
-    )
+    load_whole(patchers, also_load, decoder.memory_required(noise.shape, checkpointing=True) + smallest(loss))
+    device = patchers[-1].load_device if game.loss else noise.device
     empty = latent is None or torch.count_nonzero(latent) == 0
     augmentation = game.augmentation or NONE
     views = augmentation.count * len(noise)
     with (
         gradients_through(*(p.model for p in patchers)),
-        fitted(decoder, loss, noise.shape, views, game.settings.micro_batch) as at_once,
+        fitted(decoder, loss, device, noise.shape, views, game.settings.micro_batch) as at_once,
     ):
-        z = (noise if empty else latent).to(decoder.patcher.load_device, torch.float32).clone()
+        z = (noise if empty else latent).to(device, torch.float32).clone()
 
         def decode(z: torch.Tensor) -> torch.Tensor:
             with memory_for("the VAE"):
@@ -130,10 +129,10 @@ def play(
             game.averaging,
             replace(game.settings, micro_batch=at_once),
             seed,
-            mask.clone() if mask is not None else None,
+            mask.to(device, copy=True) if mask is not None else None,
             game.resume,
         )
-        with closing(run):
+        with closing(run), memory_for("the referee or the backward pass through the VAE"):
             for step in run:
                 z = step.z
                 if report is not None:
@@ -165,7 +164,7 @@ def run(
     else:
         latent_format = {16: comfy.latent_formats.Flux}.get(game.vae.latent_channels, comfy.latent_formats.SD15)()
         samples = _run_without_prior(game, latent, latent_format, on_step)
-    if best and game.loss is not None:
+    if best and history.best_loss.isfinite().all():
         samples = latent_format.process_out(history.best_z)
     samples = _restore_outside(samples.to(comfy.model_management.intermediate_device()), latent)
     image = game.vae.decode(samples)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-import comfy.model_management
 import torch
 
-from ...referee_core.losses import match, plain_loss
+from ...referee_core.losses import plain_loss
 from ..sockets import LoadedLoss
+from .memory import load_whole
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Scores:
 
 def score(loss: LoadedLoss, images: torch.Tensor) -> Scores:
     """Judge a batch of images [B, H, W, C], one at a time."""
-    comfy.model_management.load_models_gpu(list(loss.patchers))
+    load_whole(list(loss.patchers), [], 0)
     device = loss.patchers[0].load_device
     found = []
     for image in images:
         total, terms = plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device))
-        probability = match(terms)
+        probability = loss.loss.match(terms)
         found.append(
             (
                 float(total),

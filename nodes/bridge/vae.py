@@ -45,6 +45,7 @@ class Decoder:
             bf16 = comfy.model_management.should_use_bf16(vae.device)
             dtype = torch.bfloat16 if bf16 else torch.float32
         copy = comfy.sd.VAE(sd={k: v.clone() for k, v in vae.get_sd().items()}, dtype=dtype)
+        copy.first_stage_model.to(dtype)  # its weights may have kept the file's type
         old = copy.patcher
         copy.patcher = comfy.model_patcher.ModelPatcher(copy.first_stage_model, old.load_device, old.offload_device)
         return copy
@@ -71,5 +72,5 @@ class Decoder:
         return (1.5 if checkpointing else 3) * self._memory_used(shape, self.dtype)
 
     def __call__(self, latent: torch.Tensor) -> torch.Tensor:
-        decoded = self.module.decode(latent.to(self.dtype)).float()
-        return decoded * self.scale + self.shift
+        decoded = self.module.decode(latent.to(self.patcher.load_device, self.dtype)).float()
+        return decoded.to(latent.device) * self.scale + self.shift

@@ -138,9 +138,10 @@ def open_published(path: Path) -> Source:
         )
     if is_hugging_face(tensors):
         head = beside(path, LAVIS_FILE)
-        if head is not None:
+        lavis = read_pickle(head) if head is not None else {}
+        if head is not None and same_words(tensors, lavis):
             files.append(head)
-            tensors |= {k: v for k, v in read_pickle(head).items() if k.startswith("Qformer.cls.")}
+            tensors |= {k: v for k, v in lavis.items() if k.startswith("Qformer.cls.")}
     elif is_lavis(tensors):
         if not any(k.startswith("visual_encoder.") for k in tensors):
             tower = beside(path, TOWER_FILE) or beside(path, Path(TOWER_FILE).stem + ".safetensors")
@@ -163,6 +164,15 @@ def open_published(path: Path) -> Source:
     check(path.name, config, ours)
     file, vocabulary = find_vocabulary(path, config.vocab_size)
     return Source(config, ours, vocabulary, (*files, file), tuple(unknown))
+
+
+def same_words(hugging_face: Tensors, lavis: Tensors) -> bool:
+    """Whether two files hold the same word embeddings, so that the caption head of one belongs to the other."""
+    names = "embeddings.word_embeddings.weight", "Qformer.bert.embeddings.word_embeddings.weight"
+    if names[0] not in hugging_face or names[1] not in lavis:
+        return False
+    a, b = hugging_face[names[0]].read(), lavis[names[1]].read()
+    return a.shape == b.shape and torch.allclose(a[::97].float(), b[::97].float(), rtol=1e-2, atol=1e-3)
 
 
 def find_vocabulary(path: Path, size: int) -> tuple[Path, list[str]]:

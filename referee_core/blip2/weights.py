@@ -101,7 +101,7 @@ def write(
         "format": FORMAT,
         "config": json.dumps(asdict(source.config)),
         "vocabulary": json.dumps(source.vocabulary, ensure_ascii=False),
-        "sources": ", ".join(f"{f.name} ({f.stat().st_size} bytes)" for f in source.files),
+        "sources": ", ".join(f"{f.name} ({f.stat().st_size} bytes, {f.stat().st_mtime_ns})" for f in source.files),
     }
     text = json.dumps({"__metadata__": metadata, **entries}).encode()
     text += b" " * (-len(text) % 8)

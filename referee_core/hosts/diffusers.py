@@ -23,7 +23,10 @@ class Parts:
 
     def guided(self, prompt: str, negative: str = "", cfg: float = 30.0) -> "GuidedUNet":
         """The UNet guided by a prompt, as the core's Denoiser."""
-        v_prediction = self.scheduler.config.prediction_type == "v_prediction"
+        kind = self.scheduler.config.prediction_type
+        if kind not in ("epsilon", "v_prediction"):
+            raise ValueError(f"the scheduler's prediction_type is {kind!r}; epsilon and v_prediction are known")
+        v_prediction = kind == "v_prediction"
         return GuidedUNet(
             self.unet, self.scheduler.alphas_cumprod, self.encode(prompt), self.encode(negative), cfg, v_prediction
         )

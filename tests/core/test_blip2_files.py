@@ -296,16 +296,18 @@ def test_the_caption_head_is_taken_from_lavis_beside_it(tmp_path, hugging_face):
     generator = torch.Generator().manual_seed(2)
     head = {"dense.weight": (128, 128), "dense.bias": (128,), "LayerNorm.weight": (128,), "LayerNorm.bias": (128,)}
     state = {f"Qformer.cls.predictions.transform.{k}": torch.randn(s, generator=generator) for k, s in head.items()}
-    state |= {
-        "Qformer.cls.predictions.decoder.bias": torch.randn(32, generator=generator),
-        "query_tokens": torch.zeros(1),
-    }
+    state["Qformer.cls.predictions.decoder.bias"] = torch.randn(32, generator=generator)
+    words = hugging_face.embeddings.word_embeddings.weight.detach().float().clone()
+    state["Qformer.bert.embeddings.word_embeddings.weight"] = words
     torch.save({"model": state}, tmp_path / "blip2_pretrained.pth")
     referee = load(folder)
     assert referee.terms == ("itm", "caption")
     for ours, theirs in (("dense.weight", "transform.dense.weight"), ("norm.bias", "transform.LayerNorm.bias")):
         assert torch.equal(referee.network.caption_head.state_dict()[ours], state[f"Qformer.cls.predictions.{theirs}"])
     assert torch.equal(referee.network.caption_head.bias, state["Qformer.cls.predictions.decoder.bias"])
+    words += 1  # the head of another model
+    torch.save({"model": state}, tmp_path / "blip2_pretrained.pth")
+    assert load(folder).terms == ("itm",)
 
 
 def test_another_kind_of_model_is_refused_with_what_it_holds(tmp_path):

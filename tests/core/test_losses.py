@@ -218,3 +218,14 @@ def test_plain_loss_judges_the_bare_picture(toy_referee, blip2_referee):
     assert terms.keys() == its_terms.keys()
     torch.testing.assert_close(terms["1.level"], (images.clamp(0, 1) - 0.5).square().mean((1, 2, 3)))
     assert not total.requires_grad
+
+
+def test_a_match_is_that_of_the_least_wanted_text_and_not_of_those_pushed_away(blip2_referee):
+    cat, dog = (bind(blip2_referee, text, itm=1.0, caption=1.0) for text in ("a red cat", "a blue dog"))
+    terms = {
+        f"{i}.{name}": torch.tensor([value])
+        for i, name, value in ((1, "itm", 0.1), (2, "itm", 3.0), (2, "caption", 9.0))
+    }
+    assert combine([cat, dog], [1.0, 1.0]).match(terms).item() == pytest.approx(np.exp(-3.0))
+    assert combine([cat, dog], [1.0, -1.0]).match(terms).item() == pytest.approx(np.exp(-0.1))
+    assert bind(blip2_referee, "a cat", caption=1.0).match({}) is None

@@ -309,3 +309,10 @@ def test_a_tail_as_long_as_the_run_is_refused_where_a_tail_is_run(toys):
     with pytest.raises(ValueError, match="tail of 7"):
         play(toys, long)
     assert len(play(toys, long, loss=None)) == len(play(toys, long, prior=None)) == 7
+
+
+def test_a_run_that_gave_up_waits_anew_when_it_is_resumed(toys):
+    settings = Settings(steps=30, tail=0, lr=Schedule(0.0, 0.0), noise=0.0, patience=4)
+    steps = play(toys, settings)
+    assert len(steps) == 5
+    assert len(play(toys, settings, resume=steps[-1].capture())) == 4

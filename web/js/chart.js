@@ -8,20 +8,23 @@ const HEIGHT = 110;
 const COLOURS = ["#e8a33d", "#5fb3f3", "#7fd08a", "#d98ad6", "#e57373", "#b0b0b0"];
 const NORMS = ["referee gradient", "SDS gradient"]; // on the plot node, not here
 
-const runs = new Map(); // node id -> {steps, rows}
+const runs = new Map(); // "workflow|node" -> {workflow, node, steps, rows}
 const charts = new Map(); // node id -> canvas
 
-function take({ node, steps, rows }) {
-  if (!rows.length || !runs.has(node)) runs.set(node, { steps, rows: [] });
-  const run = runs.get(node);
-  run.steps = steps;
+function take({ workflow, node, steps, rows }) {
+  const key = `${workflow}|${node}`;
+  if (!rows.length || !runs.has(key)) runs.set(key, { workflow, node, steps, rows: [] });
+  const run = runs.get(key);
   run.rows.push(...rows);
-  draw(node);
+  draw(run);
 }
 
-// Inside a subgraph the server names a node by its whole path, "12:3".
-function canvasOf(id) {
-  return charts.get(id) ?? charts.get(String(id).split(":").pop());
+// Of a run in this graph; one started without a browser belongs to any. Inside a subgraph the server names a node by its whole
+// path, "12:3".
+function canvasOf({ workflow, node }) {
+  const graph = app.rootGraph ?? app.graph;
+  if (workflow && graph?.id && workflow !== graph.id) return undefined;
+  return charts.get(node) ?? charts.get(String(node).split(":").pop());
 }
 
 function series(rows) {
@@ -32,10 +35,9 @@ function series(rows) {
   }));
 }
 
-function draw(id) {
-  const canvas = canvasOf(id);
-  const run = runs.get(id);
-  if (!canvas || !run) return;
+function draw(run) {
+  const canvas = canvasOf(run);
+  if (!canvas) return;
   const scale = window.devicePixelRatio || 1;
   const width = canvas.clientWidth || 240;
   const height = canvas.clientHeight || HEIGHT;
@@ -97,7 +99,7 @@ function addChart(node) {
   // a node gets its id after it is made, and another one when it is pasted
   const register = () => {
     charts.set(String(node.id), canvas);
-    for (const id of runs.keys()) if (canvasOf(id) === canvas) draw(id);
+    for (const run of runs.values()) if (canvasOf(run) === canvas) draw(run);
   };
   const added = node.onAdded;
   node.onAdded = function (...args) {
@@ -124,9 +126,9 @@ app.registerExtension({
     try {
       const answer = await api.fetchApi("/referee/curves");
       if (!answer.ok) return;
-      for (const [node, { steps, rows }] of Object.entries(await answer.json())) {
-        runs.set(node, { steps, rows });
-        draw(node);
+      for (const run of await answer.json()) {
+        runs.set(`${run.workflow}|${run.node}`, run);
+        draw(run);
       }
     } catch {
       // an older server: the chart begins with the next run
