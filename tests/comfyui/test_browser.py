@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 
@@ -56,7 +57,8 @@ def demo_of(steps: int) -> dict:
     for node in workflow["nodes"]:
         if node["type"] == "RefereeOptimizer":
             values = node["widgets_values"]
-            values[values.index(160) if 160 in values else 2] = steps
+            assert values[2:4] == [200, "paper"] and values[8:10] == [10, "last"]
+            values[2], values[8] = steps, 1  # steps and tail
     return workflow
 
 
@@ -79,13 +81,13 @@ def rows(page) -> list[int]:
 
 
 def run_to_the_end(page, server) -> None:
+    before = len(server.get("/history"))
     page.evaluate("app.queuePrompt(0)")
-    page.wait_for_timeout(1500)
-    page.wait_for_function(
-        "async () => { const q = await (await fetch('/api/queue')).json(); return !q.queue_running.length && !q.queue_pending.length }",
-        timeout=240_000,
-    )
-    page.wait_for_timeout(800)
+    end = time.monotonic() + 240
+    while len(server.get("/history")) == before:
+        assert time.monotonic() < end, "the run did not end"
+        page.wait_for_timeout(300)
+    page.wait_for_timeout(1000)
 
 
 def drawn(page) -> list[int]:

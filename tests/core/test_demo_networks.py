@@ -5,7 +5,7 @@ import torch
 from referee_core.blip2.weights import load as load_referee
 from referee_core.demo import storage
 from referee_core.demo.models import build_vae
-from training import diffusion, referee, vae
+from training import common, diffusion, referee, vae
 
 
 def frozen(network: torch.nn.Module, name: str) -> torch.nn.Module:
@@ -37,4 +37,4 @@ def test_diffusion_model_paints_single_objects():
     painter = diffusion.Painter()
     frozen(painter.unet, "unet")
     frozen(painter.text_encoder, "text_encoder")
-    assert diffusion.measure(painter.eval(), diffusion.frozen_vae())["paints_single_right"] >= 0.8
+    assert diffusion.measure(painter.eval(), common.frozen_vae())["paints_single_right"] >= 0.8
