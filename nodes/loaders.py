@@ -13,6 +13,10 @@ NAME_TOOLTIP = (
 )
 
 
+def _referee_name() -> io.Combo.Input:
+    return io.Combo.Input("referee_name", options=folder_paths.get_filename_list("referee"), tooltip=NAME_TOOLTIP)
+
+
 class RefereeLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -23,7 +27,7 @@ class RefereeLoader(io.ComfyNode):
             description="Loads a vision-language referee from models/referee.",
             search_aliases=["load blip2", "blip-2", "vision language model"],
             inputs=[
-                io.Combo.Input("referee_name", options=folder_paths.get_filename_list("referee"), tooltip=NAME_TOOLTIP),
+                _referee_name(),
                 io.Combo.Input(
                     "precision",
                     options=list(PRECISIONS),
@@ -53,7 +57,7 @@ class RefereeConvert(io.ComfyNode):
             description="Puts a downloaded BLIP-2 together into one file (2.7 GB) that loads quickly and needs nothing beside it.",
             search_aliases=["convert blip2", "blip-2 to safetensors", "merge eva_vit_g"],
             inputs=[
-                io.Combo.Input("referee_name", options=folder_paths.get_filename_list("referee"), tooltip=NAME_TOOLTIP),
+                _referee_name(),
                 io.String.Input(
                     "filename",
                     default="blip2_referee",

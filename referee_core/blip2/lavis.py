@@ -38,13 +38,11 @@ class LavisReferee:
         return self.tokenizer.encode(text)
 
     def losses(self, images: torch.Tensor, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
-        model, n, device = self.model, len(images), images.device
-        mask, match_ids, caption_ids = (
-            t.to(device).expand(n, -1) for t in (text.mask, text.match_ids, text.caption_ids)
-        )
+        model = self.model
+        mask, match_ids, caption_ids = text.for_images(images)
         embeds = model.ln_vision(model.visual_encoder(normalise(images)))
-        queries = model.query_tokens.expand(n, -1, -1)
-        seen = torch.ones(embeds.shape[:-1], dtype=torch.long, device=device)
+        queries = model.query_tokens.expand(len(images), -1, -1)
+        seen = torch.ones(embeds.shape[:-1], dtype=torch.long, device=images.device)
         both = torch.cat([seen.new_ones(queries.shape[:-1]), mask.long()], dim=1)
         image = {"encoder_hidden_states": embeds, "encoder_attention_mask": seen, "return_dict": True}
         losses = {}

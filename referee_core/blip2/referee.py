@@ -65,10 +65,8 @@ class Blip2Referee:
         return self.tokenizer.encode(text)
 
     def losses(self, images: torch.Tensor, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
-        net, n, device = self.network, len(images), images.device
-        mask, match_ids, caption_ids = (
-            t.to(device).expand(n, -1) for t in (text.mask, text.match_ids, text.caption_ids)
-        )
+        net = self.network
+        mask, match_ids, caption_ids = text.for_images(images)
         scale = HALF_PRECISION_SCALE if net.vision.cls_token.dtype == torch.float16 else 1.0
         image = net.encode_image(normalise(ScaleGradient.apply(images, 1 / scale)))
         losses = {}

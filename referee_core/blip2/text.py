@@ -26,6 +26,11 @@ class EncodedText:
     cut: str
     weights_removed: bool = False
 
+    def for_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(mask, match_ids, caption_ids), one row for each image and on the images' device."""
+        rows = (self.mask, self.match_ids, self.caption_ids)
+        return tuple(t.to(images.device).expand(len(images), -1) for t in rows)
+
 
 def strip_weights(prompt: str) -> str:
     """Remove ComfyUI's emphasis: "(red:1.3) (circle)" -> "red circle"; escaped parentheses stay as plain ones."""

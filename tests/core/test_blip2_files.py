@@ -1,114 +1,23 @@
-"""Published BLIP-2 files of each kind: full-size names and shapes against LAVIS's own, and small files made here."""
+"""Published BLIP-2 files of each kind, small and made here."""
 
-import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from core.published_files import assert_same_state, put_lavis, read_lavis
 from safetensors.torch import save_file
 
-from referee_core.blip2 import __main__ as command
-from referee_core.blip2.config import Blip2Config
-from referee_core.blip2.files import check, open_published
-from referee_core.blip2.keys import LazyTensor, from_tower, infer_config, translate
+from referee_core.blip2.files import open_published
 from referee_core.blip2.text import DEC
-from referee_core.blip2.weights import COMPACT, FULL, Precision, load, open_source, write
+from referee_core.blip2.weights import load, open_source
 from referee_core.losses import bind
 from referee_core.referee import normalise
-
-PARITY = Path(__file__).parents[1] / "parity"
-
-
-# full size, shapes only
-
-with open(PARITY / "blip2_key_map.tsv", newline="") as file:
-    KEY_MAP = list(csv.DictReader(file, delimiter="\t"))
-
-
-def only_shapes(shapes: dict[str, tuple]) -> dict[str, LazyTensor]:
-    return {name: LazyTensor(shape, lambda: pytest.fail("nothing is to be read")) for name, shape in shapes.items()}
-
-
-def published(patches: int = 256) -> dict[str, LazyTensor]:
-    shapes = {row["lavis_key"]: tuple(map(int, filter(None, row["shape"].strip("()").split(",")))) for row in KEY_MAP}
-    shapes["visual_encoder.pos_embed"] = (1, 1 + patches, 1408)
-    return only_shapes(shapes)
-
-
-@pytest.mark.parametrize(("pixels", "patches"), [(224, 256), (364, 676)])
-def test_lavis_at_full_size(pixels, patches):
-    assert len(KEY_MAP) == 857
-    ours, unknown = translate(published(patches))
-    assert unknown == []
-    assert infer_config(ours) == replace(Blip2Config(), image_size=pixels)
-    check("published", infer_config(ours), ours)
-
-
-def test_hugging_face_at_full_size():
-    shapes = {}
-    for row in KEY_MAP:
-        name = row["hf_key"]
-        if name == "DROP" or name.startswith("lm_head."):
-            continue
-        shape = tuple(map(int, filter(None, row["shape"].strip("()").split(","))))
-        if name.endswith(("[q]", "[v]")):
-            name, shape = name[:-3], (3 * shape[0],)
-        shapes[name] = shape
-    ours, unknown = translate(only_shapes(shapes))
-    assert unknown == []
-    assert infer_config(ours) == replace(Blip2Config(), caption_head=False)
-    check("published", infer_config(ours), ours)
-
-
-def test_a_tower_of_more_blocks_and_with_heads_is_cut_to_what_blip2_uses():
-    whole = published()
-    bare = {k.removeprefix("visual_encoder."): v for k, v in whole.items() if k.startswith("visual_encoder.")}
-    bare |= {k.replace("blocks.38.", "blocks.39."): v for k, v in bare.items() if k.startswith("blocks.38.")}
-    bare |= only_shapes(
-        {"norm.weight": (1408,), "norm.bias": (1408,), "head.weight": (1024, 1408), "head.bias": (1024,)}
-    )
-    rest = {k: v for k, v in whole.items() if not k.startswith("visual_encoder.")}
-    ours, unknown = translate(rest | from_tower(bare))
-    assert unknown == []
-    check("published", Blip2Config(), ours)
-
-
-# small files of LAVIS's kind
 
 
 @pytest.fixture(scope="module")
 def lavis():
-    """LAVIS's weights by LAVIS's names, and its words."""
-    with safe_open(PARITY / "published-pattern.safetensors", framework="pt") as file:
-        names = [k for k in file.keys() if not k.startswith("expected.")]  # noqa: SIM118
-        return {k: file.get_tensor(k) for k in names}, json.loads(file.metadata()["words"])
-
-
-def put_lavis(folder: Path, weights: dict, words: list[str]) -> Path:
-    tower = {k.removeprefix("visual_encoder."): v for k, v in weights.items() if k.startswith("visual_encoder.")}
-    tower |= {"norm.weight": torch.ones(3), "head.weight": torch.ones(3)}
-    rest = {k: v for k, v in weights.items() if not k.startswith("visual_encoder.")}
-    torch.save({"model": rest}, folder / "blip2_pretrained.pth")
-    torch.save(tower, folder / "eva_vit_g.pth")
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-    return folder / "blip2_pretrained.pth"
-
-
-def expected_state(weights: dict) -> dict[str, torch.Tensor]:
-    ours, _ = translate({k: LazyTensor(tuple(v.shape), lambda v=v: v) for k, v in weights.items()})
-    return {k: v.read() for k, v in ours.items()}
-
-
-def assert_same_state(referee, weights: dict, precision: Precision = FULL) -> None:
-    state = referee.network.state_dict()
-    expected = expected_state(weights)
-    assert state.keys() == expected.keys()
-    for name, value in state.items():
-        assert value.dtype == precision.of(name)
-        assert torch.equal(value, expected[name].to(precision.of(name)))
+    return read_lavis()
 
 
 @pytest.mark.parametrize("choose", ["file", "folder"])
@@ -316,69 +225,3 @@ def test_another_kind_of_model_is_refused_with_what_it_holds(tmp_path):
         ValueError, match=r"other.safetensors is not a BLIP-2 stage-1 model \(it holds unet.conv.weight"
     ):
         open_published(tmp_path / "other.safetensors")
-
-
-# conversion
-
-
-def test_conversion_keeps_the_weights_and_leaves_no_part(tmp_path, lavis):
-    path = put_lavis(tmp_path, *lavis)
-    target, seen = tmp_path / "models" / "referee.safetensors", []
-    write(target, open_source(path), progress=lambda done, total: seen.append((done, total)))
-    assert [f.name for f in target.parent.iterdir()] == ["referee.safetensors"]
-    assert seen == sorted(seen) and seen[-1][0] == seen[-1][1]
-    with safe_open(target, framework="pt") as file:
-        assert "blip2_pretrained.pth" in file.metadata()["sources"]
-        assert file.get_tensor("vision.cls_token").dtype == torch.bfloat16
-        assert file.get_tensor("qformer.query_tokens").dtype == torch.float32
-    assert_same_state(load(target, COMPACT), lavis[0], COMPACT)
-    assert load(target).tokenizer.vocabulary == [*lavis[1], DEC]
-
-
-@pytest.mark.parametrize("tensors", [1, 5, 40])
-def test_a_conversion_that_was_cut_short_is_continued(tmp_path, lavis, tensors):
-    source, whole, target = open_source(put_lavis(tmp_path, *lavis)), tmp_path / "whole", tmp_path / "target"
-    write(whole, source)
-
-    class Stop(Exception):
-        pass
-
-    calls = []
-
-    def stop(done, total):
-        calls.append(done)
-        if len(calls) == tensors:
-            raise Stop
-
-    with pytest.raises(Stop):
-        write(target, source, progress=stop)
-    assert not target.exists()
-    reads = []
-
-    def counted(name, tensor):
-        return LazyTensor(tensor.shape, lambda: (reads.append(name), tensor.read())[1])
-
-    write(target, replace(source, tensors={k: counted(k, v) for k, v in source.tensors.items()}))
-    assert len(reads) == len(source.tensors) - tensors
-    ours, again = ({k: f.get_tensor(k) for k in f.keys()} for f in (safe_open(whole, "pt"), safe_open(target, "pt")))
-    assert ours.keys() == again.keys() and all(torch.equal(ours[k], again[k]) for k in ours)
-
-
-def test_a_part_of_something_else_is_begun_anew(tmp_path, lavis):
-    source, target = open_source(put_lavis(tmp_path, *lavis)), tmp_path / "target"
-    (tmp_path / "target.part").write_bytes(b"x" * 10_000_000)
-    write(target, source)
-    assert_same_state(load(target, COMPACT), lavis[0], COMPACT)
-
-
-def test_the_command_converts_and_reports(tmp_path, lavis, monkeypatch, capsys):
-    path = put_lavis(tmp_path, lavis[0] | {"strange": torch.zeros(1)}, lavis[1])
-    monkeypatch.setattr("sys.argv", ["x", str(path), str(tmp_path / "out.safetensors")])
-    command.main()
-    assert "not used: strange" in capsys.readouterr().out
-    assert_same_state(load(tmp_path / "out.safetensors", COMPACT), lavis[0], COMPACT)
-    (tmp_path / "eva_vit_g.pth").unlink()
-    with pytest.raises(SystemExit) as stop:
-        command.main()
-    assert stop.value.code == 1
-    assert "eva_vit_g.pth" in capsys.readouterr().err
