@@ -158,10 +158,10 @@ class RefereeOptimizer(io.ComfyNode):
             live.update(step, decode)
 
         latent, image = run(game, prior, latent_image, seed, on_step, best=result == "best", history=history)
-        live.finish(history.final)
+        scores = score(loss, image) if loss is not None else None
+        live.finish(history.final, scores)
         matches, report = [], ""
-        if loss is not None:
-            scores = score(loss, image)
+        if scores is not None:
             scores.write_into(cls.hidden.extra_pnginfo, cls.hidden.unique_id)
             matches, report = [m if m is not None else 0.0 for m in scores.matches], scores.report()
         return io.NodeOutput(

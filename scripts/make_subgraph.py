@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from .server import PACK
 from .workflow import Node, Workflow
 
 NAME = "Make this image obey its prompt"
@@ -23,6 +24,7 @@ SOCKETS = {
 FIELDS = {"prompt": "STRING", "steps": "INT", "seed": "INT", "t_max": "INT"}
 OUTPUTS = {"latent": "LATENT", "image": "IMAGE", "history": "REFEREE_HISTORY"}
 STEPS, IN, OUT = 100, -10, -20
+SUBGRAPH = PACK / "subgraphs" / f"{NAME}.json"
 
 
 def identify(text: str) -> str:
@@ -52,7 +54,7 @@ def build(info: dict, judged: Callable, preset: dict) -> tuple[Workflow, Node, N
     return w, edge, optimizer
 
 
-def make_subgraph(info: dict, folder: Path, judged: Callable, preset: dict) -> None:
+def make_subgraph(info: dict, path: Path, judged: Callable, preset: dict) -> None:
     """Write the subgraph's file. ``judged`` and ``preset`` are the example graphs' own (make_workflows)."""
     w, edge, optimizer = build(info, judged, preset)
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
@@ -104,6 +106,33 @@ def make_subgraph(info: dict, folder: Path, judged: Callable, preset: dict) -> N
         "revision": 0, "last_node_id": 1, "last_link_id": 0, "nodes": [outside], "links": [], "version": 0.4,
         "definitions": {"subgraphs": [definition]}, "extra": {},
     }  # fmt: skip
-    folder.mkdir(exist_ok=True)
-    (folder / f"{NAME}.json").write_text(json.dumps(file, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{NAME}.json: {len(w.nodes)} nodes")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(file, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{path.name}: {len(w.nodes)} nodes")
+
+
+def behind_ksampler(info: dict, **fields) -> dict:
+    """A graph that samples with the pack's small models and has the subgraph, with these values, behind its KSampler."""
+    w = Workflow("behind KSampler", info)
+    models = w.add("RefereeDemoModels")
+    positive, negative = (w.add("CLIPTextEncode", clip=models.out("clip"), text=t) for t in (fields["prompt"], ""))
+    latent = w.add("EmptyLatentImage", width=128, height=128)
+    pair = {"model": models, "positive": positive, "negative": negative}
+    sampled = w.add("KSampler", **pair, latent_image=latent, steps=25, cfg=5.0)
+    save = w.add("SaveImage", filename_prefix="obeyed")
+    w.place("", [models, latent], [positive, negative], [sampled])
+    subgraph = json.loads(SUBGRAPH.read_text(encoding="utf-8"))
+    (node,) = subgraph["nodes"]
+    values = dict(zip((name for _, name in node["properties"]["proxyWidgets"]), node["widgets_values"], strict=True))
+    node.update(id=len(w.nodes) + 1, pos=[w.right + 80, 0], widgets_values=list((values | fields).values()))
+    sources = pair | {"latent": sampled, "vae": models.out("vae"), "referee": models.out("referee")}
+    for slot, entry in enumerate(node["inputs"]):
+        if entry["name"] in sources:
+            source = sources[entry["name"]]
+            source, output = source if isinstance(source, tuple) else (source, 0)
+            entry["link"] = len(w.links) + 1
+            w.links.append([entry["link"], source["id"], output, node["id"], slot, entry["type"]])
+    save["pos"], save["inputs"][0]["link"] = [w.right + 560, 0], len(w.links) + 1
+    w.links.append([len(w.links) + 1, node["id"], list(OUTPUTS).index("image"), save["id"], 0, "IMAGE"])
+    w.nodes.append(node)
+    return json.loads(w.text()) | {"definitions": subgraph["definitions"]}

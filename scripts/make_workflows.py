@@ -9,7 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from .make_subgraph import make_subgraph
+from .make_subgraph import SUBGRAPH, make_subgraph
 from .server import PACK, Server
 from .workflow import GREEN, GREY, Node, Workflow
 
@@ -274,7 +274,7 @@ def main() -> None:
     source.add_argument("--comfyui", type=Path, help="ComfyUI's folder; a server is started there and asked")
     source.add_argument("--object-info", type=Path, help="a saved answer of GET /object_info")
     parser.add_argument("--out", type=Path, default=PACK / "workflows")
-    parser.add_argument("--subgraphs", type=Path, default=PACK / "subgraphs")
+    parser.add_argument("--subgraph", type=Path, default=SUBGRAPH)
     args = parser.parse_args()
     info = json.loads(args.object_info.read_text()) if args.object_info else object_info(args.comfyui)
     for name, build in GRAPHS.items():
@@ -282,7 +282,7 @@ def main() -> None:
         build(workflow)
         (args.out / f"{name}.json").write_text(workflow.text(), encoding="utf-8")
         print(f"{name}.json: {len(workflow.nodes)} nodes, {len(workflow.links)} links")
-    make_subgraph(info, args.subgraphs, judged, EDIT)
+    make_subgraph(info, args.subgraph, judged, EDIT)
 
 
 if __name__ == "__main__":

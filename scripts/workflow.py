@@ -14,10 +14,10 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO}
 NOTES = {"Note", "MarkdownNote"}
 
-WIDTH, NOTE_WIDTH, IMAGE_HEIGHT = 310, 400, 230
+WIDTH, NOTE_WIDTH = 310, 400
 TITLE, SLOT, WIDGET = 30, 20, 24  # the editor's own sizes
 GAP, WIDE_GAP = 50, 70  # room between nodes; they are a little higher in the editor's "Nodes 2.0"
-SHOWS_IMAGE = {"SaveImage", "PreviewImage", "LoadImage", "RefereeOptimizer"}
+SHOWN = {"SaveImage": 230, "PreviewImage": 230, "LoadImage": 230, "RefereeOptimizer": 410}  # room for picture, chart and status
 BLUE, GREY, GREEN = "#3f789e", "#6b7075", "#4c8f4c"
 OURS, CORE = {"cnr_id": "referee", "ver": "0.1.0"}, {"cnr_id": "comfy-core", "ver": "0.30.0"}
 
@@ -137,7 +137,7 @@ class Workflow:
         for slot, link in sockets + fields:  # the editor puts the sockets of widgets after all others
             node["inputs"].append(slot | {"link": self._link(link, node, slot["type"]) if link else None})
         slots = max(len(sockets), len(node["outputs"]), 1) * SLOT
-        node["size"][1] = slots + height + IMAGE_HEIGHT * (type_ in SHOWS_IMAGE)
+        node["size"][1] = slots + height + SHOWN.get(type_, 0)
         return node
 
     def _link(self, link: tuple[Node, int], node: Node, kind: str) -> int:

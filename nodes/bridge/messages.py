@@ -11,6 +11,7 @@ from ...referee_core.averaging import EMARestart
 from ...referee_core.plots import to_image
 from ...referee_core.referee_can_play import Step
 from .curves import begin, send
+from .scoring import Scores
 
 UPDATES_A_SECOND = 4
 PREVIEW_SIZE = 512
@@ -22,6 +23,11 @@ def show_text(node_id: str, text: str) -> None:
     send = getattr(PromptServer.instance, "send_progress_text", None)
     if send is not None:
         send(text, node_id)
+
+
+def minutes(seconds: float) -> str:
+    """As "1:05"."""
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
 
 
 class Live:
@@ -50,8 +56,13 @@ class Live:
             self.next_preview = began + max(1 / UPDATES_A_SECOND, spent / PREVIEW_SHARE)
         self._show(step.index + 1, step.steps, picture)
 
-    def finish(self, images: torch.Tensor) -> None:
-        """Leave the finished picture [B, 3, H, W] on the node."""
+    def finish(self, images: torch.Tensor, scores: Scores | None) -> None:
+        """Leave the finished picture [B, 3, H, W] on the node, and one line: "done in 0:52 · match 0.94 · loss 1.20"."""
+        parts = [f"done in {minutes(time.monotonic() - self.began)}"]
+        if scores is not None:
+            found = {"match": [m for m in scores.matches if m is not None], "loss": scores.losses}
+            parts += [f"{name} {', '.join(f'{v:.2f}' for v in values)}" for name, values in found.items() if values]
+        show_text(self.node_id, " · ".join(parts))
         self._show(self.steps, self.steps, images)
 
     def status(self, step: Step) -> str:
@@ -64,8 +75,7 @@ class Live:
         if restart is not None and restart < step.steps:
             parts.append(f"restart in {restart - step.index - 1}")
         done = step.index + 1 - self.first
-        left = round((time.monotonic() - self.began) / done * (step.steps - step.index - 1))
-        parts.append(f"{left // 60}:{left % 60:02d} left")
+        parts.append(f"{minutes((time.monotonic() - self.began) / done * (step.steps - step.index - 1))} left")
         self.views = max(self.views, step.micro_batch)
         if 0 < step.micro_batch < self.views:
             parts.append(

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from comfyui.conftest import Demo
+from comfyui.conftest import PROMPT, Demo
+from scripts.make_subgraph import SUBGRAPH, behind_ksampler
 from scripts.server import PACK
 from scripts.workflow import to_api
 
@@ -20,7 +21,6 @@ QUIET = (
 ).split()
 READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
 GRAPHS = sorted((PACK / "workflows").glob("*.json"))
-SUBGRAPH = PACK / "subgraphs" / "Make this image obey its prompt.json"
 CHART = "canvas.referee-chart"
 
 
@@ -146,6 +146,23 @@ def test_the_subgraph_is_offered_and_unpacks_to_a_prompt(page, server):
     assert kinds == [
         "RefereeAugmentation", "RefereeEMARestart", "RefereeLoss", "RefereeOptimizer", "RefereeSDSGuidance"
     ]  # fmt: skip
+    assert page.errors == []
+
+
+def test_the_subgraph_improves_what_a_ksampler_made(page, server):
+    workflow = behind_ksampler(server.get("/object_info"), prompt=PROMPT, steps=12)
+    load(page, workflow)
+    sent = page.evaluate("async () => (await app.graphToPrompt()).output")
+    (optimizer,) = (n for n in sent.values() if n["class_type"] == "RefereeOptimizer")
+    assert sent[optimizer["inputs"]["latent_image"][0]]["class_type"] == "KSampler"
+    assert optimizer["inputs"]["steps"] == 12
+    (loss,) = (n for n in sent.values() if n["class_type"] == "RefereeLoss")
+    assert loss["inputs"]["text"] == PROMPT
+    run_to_the_end(page, server)
+    (ended,) = [entry for entry in server.get("/history").values() if str(entry["prompt"]).count("obeyed")]
+    failed = dict(ended["status"]["messages"]).get("execution_error")
+    assert failed is None, failed["exception_message"]
+    assert [e["filename"] for o in ended["outputs"].values() for e in o["images"] if e["type"] == "output"]
     assert page.errors == []
 
 

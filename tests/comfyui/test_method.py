@@ -1,6 +1,7 @@
 """The method inside a real ComfyUI: same results whichever way it is run, whatever happened before."""
 
 import io
+import json
 import re
 import time
 
@@ -175,6 +176,7 @@ def test_picture_and_status_are_shown_while_it_runs(server):
         re.fullmatch(r"step 1/12 · match [01]\.\d\d · caption \d\.\d\d · restart in \d · \d+:\d\d left", text)
         for text in shown["texts"]
     )
+    assert re.fullmatch(r"done in \d+:\d\d · match [01]\.\d\d · loss \d+\.\d\d", shown["texts"][-1])
     sizes = [Image.open(io.BytesIO(picture)).size for picture in shown["pictures"]]
     assert len(sizes) >= 2 and set(sizes) == {(512, 512)}  # ComfyUI enlarges previews
 
@@ -194,3 +196,22 @@ def test_loss_combination_and_scores(server):
     assert len(losses) == 2
     assert all("1.itm" in line and "1.caption" in line and "2.itm" in line for line in lines)
     assert min(losses) == pytest.approx(float(next(t for t in texts if "image" not in t)), abs=1e-3)
+
+
+def test_saved_images_carry_the_scores_beside_the_workflow(server):
+    graph = Demo(batch=2)
+    _, image, _, scores, _ = graph.optimise(steps=2)[:5]
+    graph.add("SaveImage", images=image, filename_prefix="scored")
+    optimizer, numbers = scores[0], graph.add("PreviewAny", source=scores)[0][0]
+    workflow = {"id": "a graph", "nodes": []}
+    body = {"prompt": graph, "client_id": "test", "extra_data": {"extra_pnginfo": {"workflow": workflow}}}
+    outputs = server.wait(server.post("/prompt", body)["prompt_id"])["outputs"]
+    files = [e for o in outputs.values() for e in o.get("images", []) if e["filename"].startswith("scored")]
+    shown = [float(text) for text in outputs[numbers]["text"]]
+    for entry in files:
+        info = Image.open(io.BytesIO(server.image(entry))).info
+        assert json.loads(info["workflow"]) == workflow
+        rows = json.loads(info["referee"])[optimizer]
+        assert [row["match"] for row in rows] == pytest.approx(shown, abs=1e-4)
+        assert all(row["loss"] == pytest.approx(row["itm"] + row["caption"], abs=1e-3) for row in rows)
+    assert len(files) == 2

@@ -6,7 +6,7 @@ import { app } from "../../../scripts/app.js";
 const NODE = "RefereeOptimizer";
 const HEIGHT = 110;
 const COLOURS = ["#e8a33d", "#5fb3f3", "#7fd08a", "#d98ad6", "#e57373", "#b0b0b0"];
-const NORMS = ["referee gradient", "SDS gradient"]; // on the plot node, not here
+const NORMS = ["referee gradient", "SDS gradient"]; // shown only where there is no loss: score distillation alone
 
 const runs = new Map(); // "workflow|node" -> {workflow, node, steps, rows}
 const charts = new Map(); // node id -> canvas
@@ -28,8 +28,9 @@ function canvasOf({ workflow, node }) {
 }
 
 function series(rows) {
-  const names = [...new Set(rows.flatMap((row) => Object.keys(row.values)))].filter((n) => !NORMS.includes(n));
-  return names.map((name) => ({
+  const names = [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
+  const losses = names.filter((name) => !NORMS.includes(name));
+  return (losses.length ? losses : names).map((name) => ({
     name,
     points: rows.filter((row) => name in row.values).map((row) => [row.step, row.values[name]]),
   }));
@@ -48,17 +49,19 @@ function draw(run) {
   pen.font = "10px sans-serif";
 
   const lines = series(run.rows);
-  const top = Math.max(1e-6, ...lines.flatMap((line) => line.points.map(([, y]) => y)));
+  const values = lines.flatMap((line) => line.points.map(([, y]) => y));
+  const top = Math.max(1e-6, ...values);
+  const low = Math.min(0, ...values); // below 0 where a sentence is pushed away
   const area = { left: 26, right: width - 4, top: 16, bottom: height - 12 };
   const x = (step) => area.left + ((area.right - area.left) * step) / Math.max(1, run.steps - 1);
-  const y = (value) => area.bottom - ((area.bottom - area.top) * value) / top;
+  const y = (value) => area.bottom - ((area.bottom - area.top) * (value - low)) / (top - low);
 
   pen.strokeStyle = pen.fillStyle = "rgba(160,160,160,0.8)";
   pen.lineWidth = 0.5;
   pen.strokeRect(area.left, area.top, area.right - area.left, area.bottom - area.top);
   pen.textAlign = "right";
   pen.fillText(top.toPrecision(2), area.left - 3, area.top + 6);
-  pen.fillText("0", area.left - 3, area.bottom);
+  pen.fillText(low < 0 ? low.toPrecision(2) : "0", area.left - 3, area.bottom);
   pen.fillText(String(run.steps), area.right, height - 1);
   pen.setLineDash([2, 3]);
   for (const row of run.rows.filter((r) => r.restart)) {
