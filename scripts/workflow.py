@@ -17,7 +17,8 @@ NOTES = {"Note", "MarkdownNote"}
 WIDTH, NOTE_WIDTH = 310, 400
 TITLE, SLOT, WIDGET = 30, 20, 24  # the editor's own sizes
 GAP, WIDE_GAP = 50, 70  # room between nodes; they are a little higher in the editor's "Nodes 2.0"
-SHOWN = {"SaveImage": 230, "PreviewImage": 230, "LoadImage": 230, "RefereeOptimizer": 410}  # room for picture, chart and status
+PICTURE, CHART = 230, 180  # room below the fields; the chart with its status line
+SHOWN = {"SaveImage": PICTURE, "PreviewImage": PICTURE, "LoadImage": PICTURE, "RefereeOptimizer": PICTURE + CHART}
 BLUE, GREY, GREEN = "#3f789e", "#6b7075", "#4c8f4c"
 OURS, CORE = {"cnr_id": "referee", "ver": "0.1.0"}, {"cnr_id": "comfy-core", "ver": "0.30.0"}
 
