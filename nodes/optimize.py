@@ -10,8 +10,8 @@ def _loop_inputs() -> list:
     return [
         io.Combo.Input(
             "preset", options=["paper", "reference code"], default="paper",
-            tooltip="What no field below sets. reference code: the authors' warm-up of 10 steps, noise on the referee's gradient, "
-            "little noise at the end, and a constant rate for the prior.",
+            tooltip="paper: as published. reference code: as in the authors' program, which adds a warm-up of 10 steps and noise on the "
+            "referee's gradient, calms the last steps, and moves the prior at a constant rate. The fields below count in both.",
         ),
         io.Float.Input(
             "w1", default=2.0, min=0.0, max=100.0, step=0.1,
@@ -41,7 +41,7 @@ def _views_at_once() -> io.Int.Input:
     return io.Int.Input(
         "views_at_once", default=0, min=0, max=256, advanced=True,
         tooltip="Augmented views that go through the referee together; 0: as many as fit. Fewer need less memory; the result is "
-        "the same.",
+        "the same up to rounding.",
     )  # fmt: skip
 
 

@@ -60,18 +60,20 @@ def _panel(draw: ImageDraw.ImageDraw, box, title: str, curves: dict, history: Hi
     else:
         scale = float
     low, high = min(map(scale, values)), max(map(scale, values))
-    if high - low < 1e-9:  # a flat curve sits in the middle
-        low, high = low - 0.5, high + 0.5
+    lines = 5
+    if high - low < 1e-9:  # a flat curve sits in the middle, on the only line with a number
+        low, high, lines = low - 0.5, high + 0.5, 1
 
     def place(step: int, value: float) -> tuple[float, float]:
         x = left + (right - left) * step / max(1, history.steps - 1)
         return x, bottom - (bottom - top) * (scale(value) - low) / (high - low)
 
-    for k in range(5):
-        y = bottom - (bottom - top) * k / 4
-        level = low + (high - low) * k / 4
+    for k in range(lines):
+        part = k / (lines - 1) if lines > 1 else 0.5
+        y, level = bottom - (bottom - top) * part, low + (high - low) * part
+        level = 10**level if log else level
         draw.line((left, y, right, y), GRID)
-        draw.text((left - 8, y), f"{10**level if log else level:.3g}", INK, font, anchor="rm")
+        draw.text((left - 8, y), f"{level:.0f}" if level >= 100 else f"{level:.3g}", INK, font, anchor="rm")
     for restart in history.restarts:
         x = place(restart, values[0])[0]
         for y in range(int(top), int(bottom), 8):
@@ -88,7 +90,7 @@ def _panel(draw: ImageDraw.ImageDraw, box, title: str, curves: dict, history: Hi
     draw.text((right, bottom + 12), str(history.steps), INK, font, anchor="rm")
 
 
-def _strip(pictures: list[tuple[str, torch.Tensor]], columns: int, size: int) -> torch.Tensor:
+def strip(pictures: list[tuple[str, torch.Tensor]], columns: int, size: int) -> torch.Tensor:
     """Labelled pictures [3, h, w] in rows."""
     rows = math.ceil(len(pictures) / columns)
     height, width = pictures[0][1].shape[1:]
@@ -112,7 +114,7 @@ def pictures(history: History, image: int = 0) -> list[tuple[str, torch.Tensor]]
 
 def filmstrip(history: History, image: int = 0, columns: int = 9, size: int = 128) -> torch.Tensor:
     """All of ``pictures`` on one sheet (figures 10 and 11 of the paper): [3, H, W]."""
-    return _strip(pictures(history, image), columns, size)
+    return strip(pictures(history, image), columns, size)
 
 
 def frames(history: History, image: int = 0) -> torch.Tensor:
@@ -132,7 +134,7 @@ def gradient_view(history: History, image: int = 0, columns: int = 9, size: int 
                 shown = 0.5 + 0.5 * g / g.abs().max().clamp_min(1e-12)
                 row.append((f"{name} {frame.index + 1}", F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]))
         if row:
-            sheets.append(_strip(row, columns, size))
+            sheets.append(strip(row, columns, size))
     if not sheets:
         raise ValueError(
             "This history holds no gradients: the run had neither a referee nor a prior at a recorded step."

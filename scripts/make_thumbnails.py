@@ -1,17 +1,19 @@
 """Make the pictures beside the example graphs in the Templates browser: ``python -m scripts.make_thumbnails --comfyui DIR``.
 
-All are made with the pack's small models: the demo graph gives those of the four ways to paint, and one more run changes the
-masked half of its result.
+All are made with the pack's small models: the demo graph gives those of the four ways to paint, one more run changes the
+masked half of its result, and best_of_several gives its own.
 """
 
 import argparse
 import io
+import json
 import tempfile
 from pathlib import Path
 
 from .demo import run_demo
 from .make_workflows import DEMO
 from .server import PACK, Graph, Server
+from .workflow import to_api
 
 PROMPT, CHANGED, SEED = "a red circle and a blue square", "a red circle and a yellow triangle", 3
 SIDE, GAP = 384, 4
@@ -53,6 +55,14 @@ def changed(server: Server, png: bytes) -> bytes:
     return server.image(entry)
 
 
+def ranked(server: Server) -> list[bytes]:
+    """The four pictures of best_of_several, best first."""
+    workflow = json.loads((PACK / "workflows" / "best_of_several.json").read_text(encoding="utf-8"))
+    graph = to_api(workflow, server.get("/object_info"))
+    (show,) = (number for number, node in graph.items() if node["class_type"] == "PreviewImage")
+    return [server.image(entry) for entry in server.run(graph)[show]["images"]]
+
+
 def sheet(*pictures: bytes, columns: int):
     """Pictures side by side on a square."""
     from PIL import Image
@@ -72,9 +82,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Server(arguments.comfyui, Path(folder)) as server:
         files = run_demo(server, PROMPT, SEED)
-        after = changed(server, files["method"])
+        after, four = changed(server, files["method"]), ranked(server)
     thumbnails = {
         "demo": sheet(*(files[name] for name in ("plain", "sds", "inversion", "method")), columns=2),
+        "best_of_several": sheet(*four, columns=2),
         "paper_sd15_blip2": sheet(files["method"], columns=1),
         "paper_sampler_custom_advanced": sheet(files["method"], columns=1),
         "inversion_only": sheet(files["inversion"], columns=1),

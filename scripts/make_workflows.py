@@ -9,11 +9,13 @@ import json
 import tempfile
 from pathlib import Path
 
+from . import workflow_notes as notes
 from .make_subgraph import SUBGRAPH, make_subgraph
 from .server import PACK, Server
 from .workflow import GREEN, GREY, Node, Workflow
 
 SEED = 0
+SWAPPED = ("a yellow cross and a green triangle", "a green triangle and a yellow cross")
 DEMO = {
     "prompt": "a red circle and a blue square",
     "size": 128,
@@ -42,93 +44,6 @@ EDIT = PAPER | {
     "loop": PAPER["loop"] | {"lr": 0.2, "lr_end": 0.1, "noise": 0.04},
     "t_max": 500,
 }
-CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
-DOWNLOAD = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}"
-REFEREE = "blip2_referee.safetensors"
-
-# The notes. A line break inside a paragraph or list item is only for this file.
-
-DEMO_ABOUT = """
-One prompt and one seed, four ways to a picture, with small models that come with the pack and know one world: one or
-two coloured shapes. It needs no download and no graphics card: press **Run**.
-
-- **Referee Can Play** (green): a referee, here a small BLIP-2 that reads the prompt, pulls the picture towards
-the prompt; the diffusion model keeps it natural. Random views and jumps back to
-the running average keep the referee honest.
-- **Plain sampling**: clean shapes, often with the wrong colours or forms.
-- **SDS alone**: only the diffusion model pulls. Natural, but no more obedient.
-- **Inversion alone**: only the referee pulls, and it sees the bare picture. Specks please it that say nothing to us.
-
-Paper: [Referee Can Play, ICML 2024](https://arxiv.org/abs/2402.16305).
-"""
-DEMO_TURN = """
-- **The prompt**: one or two objects, *a [colour] [shape]*, joined by *and*; for example *a yellow triangle and a
-purple cross*.
-- **The seed**: another start for all four.
-- **Random views, preset**: *none* brings the specks back. More views (*count*) make a cleaner picture and slower
-steps.
-- **The prior, weight**: higher is more natural and obeys less.
-- **lr** of Referee Optimizer: how far the latent moves in a step. These models like 0.2, Stable Diffusion the paper's
-1.0.
-- **Back to the average**: unplug it to see what it is good for.
-"""
-PAPER_ABOUT = """
-*Referee Can Play* with the paper's numbers: BLIP-2 reads the prompt and pulls the latent towards it, score
-distillation (SDS) from Stable Diffusion 1.5 keeps the picture natural. 160 steps, 30 random views a step, CFG 30.
-
-- **Memory** runs out: lower *views_at_once* of Referee Optimizer. The result stays the same.
-- **Time**: fewer views (*count* of Augmentation Regularizer), for example 10, are faster and a little less clean.
-- **Obedience against nature**: a higher *weight* of SDS Guidance is more natural and obeys less.
-- The authors' code gives the diffusion model *A photo exactly contains* and then the prompt; the paper gives it the
-prompt alone. To try the former, unplug the text of **The prompt, for the diffusion model** and type it there. What
-else the code does differently is the preset *reference code* of Referee Optimizer and of Augmentation Regularizer.
-"""
-INVERSION_ABOUT = """
-The referee alone: the latent moves until BLIP-2 agrees with the prompt, and only the random views that it judges keep
-the picture in bounds. Of Stable Diffusion 1.5 only the VAE is used.
-
-- **Random views, preset**: *none* shows why they are needed: the loss falls fast, the picture is specks.
-- **count**: more views, cleaner shapes, slower steps.
-- **lr** and **noise**: smaller is calmer and needs more steps.
-- *tail* has no effect here and *w1* hardly any: both are about the balance with a prior.
-"""
-SDS_ABOUT = """
-The prior alone: score distillation (SDS) moves the latent towards what Stable Diffusion 1.5 takes for the prompt. No
-referee is loaded. Compare the result with that of *paper_sd15_blip2*, which adds the referee.
-
-- **cfg**: SDS needs high guidance. Lower is softer, much higher glares.
-- **weight** and **lr**: how fast the latent moves.
-- **noise**: a little helps the search, much leaves grain.
-"""
-SAMPLER_ABOUT = """
-The same method as *paper_sd15_blip2* from parts: **Referee Sampler** is a SAMPLER, and the guider is the prior. Plug
-in other guiders, conditioning or noise as with any sampler.
-
-- The **number of steps** is BasicScheduler's. Its noise levels are not used: SDS draws its own.
-- The **CFG scale** of SDS is CFG Guider's.
-- **weight** of Referee Sampler: higher is more natural and obeys less.
-- Curves and filmstrip come only from Referee Optimizer.
-"""
-EDIT_ABOUT = """
-Changes the masked part of a picture until the referee sees the whole prompt in it.
-
-1. Load a picture, right-click it, choose **Open in MaskEditor** and paint over what may change; in *example.png* a
-piece of sky, for the balloon. **Without a mask there is nothing to change, and an error says so.**
-2. Describe the whole picture as it should become, not only the new part.
-
-What to turn:
-
-- **t_max** of SDS Guidance, here 500: lower keeps more of what was there, 949 starts afresh.
-- **lr**, here 0.2 and not 1.0, and **noise**, here 0.04: small steps away from the picture. Raise both for more
-change.
-- To let the whole picture change, connect VAE Encode to *latent_image* directly.
-"""
-FILES = f"- **models/checkpoints/{CHECKPOINT}**: [download]({DOWNLOAD}), 2 GB."
-REFEREE_FILE = f"""
-- **models/referee/{REFEREE}**: BLIP-2, put together once by the node **Convert Referee**; the pack's README says which
-files it takes.
-"""
-REFRESH = "\n\nThen press **R** in the editor, and the loaders list them."
 
 # The graphs
 
@@ -155,7 +70,7 @@ def pictures(w: Workflow, history, output: str, prefix: str = "") -> tuple[list[
 
 
 def demo(w: Workflow) -> None:
-    w.notes(What_this_shows=DEMO_ABOUT, What_to_turn=DEMO_TURN)
+    w.notes(What_this_shows=notes.DEMO_ABOUT, What_to_turn=notes.DEMO_TURN)
     models = w.add("RefereeDemoModels", "The pack's small models")
     prompt = w.add("PrimitiveStringMultiline", "The prompt of all four", value=DEMO["prompt"])
     seed = w.add("PrimitiveInt", "The seed of all four", value=SEED)
@@ -187,11 +102,15 @@ def demo(w: Workflow) -> None:
 
 def sd15(w: Workflow, about: str, preset: dict = PAPER, referee: bool = True) -> tuple[Node, Node, Node | None]:
     """Notes, checkpoint, prompt and referee, not yet placed."""
-    w.notes(What_this_does=about, Files=FILES + REFEREE_FILE * referee + REFRESH)
-    checkpoint = w.add("CheckpointLoaderSimple", "Stable Diffusion 1.5", ckpt_name=CHECKPOINT)
-    checkpoint["properties"]["models"] = [{"name": CHECKPOINT, "url": DOWNLOAD, "directory": "checkpoints"}]
+    w.notes(What_this_does=about, Files=notes.FILES + notes.REFEREE_FILE * referee + notes.REFRESH)
+    checkpoint = w.add("CheckpointLoaderSimple", "Stable Diffusion 1.5", ckpt_name=notes.CHECKPOINT)
+    checkpoint["properties"]["models"] = [{"name": notes.CHECKPOINT, "url": notes.DOWNLOAD, "directory": "checkpoints"}]
     prompt = w.add("PrimitiveStringMultiline", "The prompt", value=preset["prompt"])
-    return checkpoint, prompt, w.add("RefereeLoader", "BLIP-2, the referee", referee_name=REFEREE) if referee else None
+    return (
+        checkpoint,
+        prompt,
+        w.add("RefereeLoader", "BLIP-2, the referee", referee_name=notes.REFEREE) if referee else None,
+    )
 
 
 def noise(w: Workflow) -> Node:
@@ -234,7 +153,7 @@ def optimized(w: Workflow, about: str, preset: dict = PAPER, referee: bool = Tru
 
 
 def sampler_custom_advanced(w: Workflow) -> None:
-    checkpoint, prompt, loader = sd15(w, SAMPLER_ABOUT)
+    checkpoint, prompt, loader = sd15(w, notes.SAMPLER_ABOUT)
     vae, start = checkpoint.out("vae"), noise(w)
     positive, negative = encoded(w, checkpoint.out("clip"), prompt)
     w.place("Models and prompt", [checkpoint, prompt, loader], [positive, negative])
@@ -253,13 +172,41 @@ def sampler_custom_advanced(w: Workflow) -> None:
     w.place("Sample", [sampled], [decode], [save], colour=GREEN)
 
 
+def best_of_several(w: Workflow) -> None:
+    w.notes(What_this_does=notes.BEST_ABOUT)
+    models = w.add("RefereeDemoModels", "The pack's small models")
+    prompt = w.add("PrimitiveStringMultiline", "The prompt", value=SWAPPED[0])
+    start = w.add("EmptyLatentImage", "Four of them", width=DEMO["size"], height=DEMO["size"], batch_size=4)
+    positive, negative = encoded(w, models.out("clip"), prompt)
+    w.place("Models and prompt", [models, prompt, start], [positive, negative])
+    pair = {"model": models.out("model"), "positive": positive, "negative": negative}
+    sampled = w.add("KSampler", "Plain sampling", **pair, latent_image=start, seed=SEED, **DEMO["plain"])
+    decode = w.add("VAEDecode", samples=sampled, vae=models.out("vae"))
+    w.place("Four pictures", [sampled, decode])
+    loss, regularizers = judged(w, models.out("referee"), prompt, DEMO)
+    turned = w.add("RefereeLoss", "The same, turned round", referee=models.out("referee"), text=SWAPPED[1])
+    both = w.add("RefereeCombineLosses", **{"losses.loss_0": loss, "losses.loss_1": turned})
+    best = w.add("RefereeScore", "Pass on the best", images=decode, loss=both, latents=sampled, keep=1)
+    ranked = w.add("RefereeScore", "Only to look", images=decode, loss=both)
+    report = w.add("PreviewAny", "What the referee says", source=ranked.out("report"))
+    show = w.add("PreviewImage", "The four, best first", images=ranked)
+    w.place("Which one is best?", [loss, turned, both], [best, ranked], [show, report])
+    strength = DEMO["prior"] | {"t_max": 700}
+    prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **strength)
+    inputs = {"vae": models.out("vae"), "latent_image": best.out("latent"), "seed": SEED, "loss": both, "prior": prior}
+    optimizer = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])
+    save = w.add("SaveImage", "The result", images=optimizer.out("image"), filename_prefix="referee/best")
+    w.place("Make it better", [prior, *regularizers.values()], [optimizer], [save], colour=GREEN)
+
+
 GRAPHS = {
     "demo": demo,
-    "paper_sd15_blip2": lambda w: optimized(w, PAPER_ABOUT),
-    "inversion_only": lambda w: optimized(w, INVERSION_ABOUT, prior=False),
-    "sds_only": lambda w: optimized(w, SDS_ABOUT, referee=False),
+    "best_of_several": best_of_several,
+    "paper_sd15_blip2": lambda w: optimized(w, notes.PAPER_ABOUT),
+    "inversion_only": lambda w: optimized(w, notes.INVERSION_ABOUT, prior=False),
+    "sds_only": lambda w: optimized(w, notes.SDS_ABOUT, referee=False),
     "paper_sampler_custom_advanced": sampler_custom_advanced,
-    "from_image_with_mask": lambda w: optimized(w, EDIT_ABOUT, EDIT),
+    "from_image_with_mask": lambda w: optimized(w, notes.EDIT_ABOUT, EDIT),
 }
 
 

@@ -10,15 +10,22 @@ import re
 import uuid
 from collections.abc import Iterator
 
-DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+DYNAMIC_COMBO, AUTOGROW = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO}
 NOTES = {"Note", "MarkdownNote"}
 
 WIDTH, NOTE_WIDTH = 310, 400
+WIDER = {"RefereeOptimizer": 430, "PreviewAny": 430}  # whose text takes more room
 TITLE, SLOT, WIDGET = 30, 20, 24  # the editor's own sizes
 GAP, WIDE_GAP = 50, 70  # room between nodes; they are a little higher in the editor's "Nodes 2.0"
 PICTURE, CHART = 230, 180  # room below the fields; the chart with its status line
-SHOWN = {"SaveImage": PICTURE, "PreviewImage": PICTURE, "LoadImage": PICTURE, "RefereeOptimizer": PICTURE + CHART}
+SHOWN = {
+    "SaveImage": PICTURE,
+    "PreviewImage": PICTURE,
+    "LoadImage": PICTURE,
+    "RefereeOptimizer": PICTURE + CHART,
+    "PreviewAny": PICTURE,
+}
 BLUE, GREY, GREEN = "#3f789e", "#6b7075", "#4c8f4c"
 OURS, CORE = {"cnr_id": "referee", "ver": "0.1.0"}, {"cnr_id": "comfy-core", "ver": "0.30.0"}
 
@@ -106,13 +113,16 @@ class Workflow:
 
     def _node(self, type_: str, title: str, **rest) -> Node:
         number = len(self.nodes) + 1
-        node = Node(id=number, type=type_, pos=[0, 0], size=[WIDTH, 0], flags={}, order=number - 1, mode=0)
+        node = Node(
+            id=number, type=type_, pos=[0, 0], size=[WIDER.get(type_, WIDTH), 0], flags={}, order=number - 1, mode=0
+        )
         node.update(inputs=[], outputs=[], title=title, properties={}, widgets_values=[], **rest)
         self.nodes.append(node)
         return node
 
     def add(self, type_: str, title: str = "", **given) -> Node:
-        """A node. ``given`` are its inputs: a value, a node or ``node.out("name")``; in a combo "combo.input"."""
+        """A node. ``given`` are its inputs: a value, a node or ``node.out("name")``; in a combo "combo.input", among sockets that
+        grow "name.socket" and a node."""
         definition = self.info[type_]
         node = self._node(type_, title or definition["display_name"] or type_)
         owner = OURS if definition["python_module"].startswith("custom_nodes") else CORE
@@ -121,6 +131,11 @@ class Workflow:
             node["outputs"].append({"name": name, "type": kind, "links": []})
         values, sockets, fields, height = {}, [], [], 14
         for name, kind, options in inputs_of(definition["input"], values):
+            if kind == AUTOGROW:
+                ((_, (kind, *_)),) = options["template"]["input"]["required"].items()
+                for grown in [key for key in given if key.startswith(f"{name}.")]:
+                    sockets.append(({"name": grown, "type": kind}, (given.pop(grown), 0)))
+                continue
             value = given.pop(name, None)
             link = value if isinstance(value, tuple) else (value, 0) if isinstance(value, Node) else None
             if not is_widget(kind, options):

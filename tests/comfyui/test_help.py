@@ -50,7 +50,9 @@ def test_the_page_names_every_input_and_output(server, nodes, name):
 @pytest.mark.parametrize("name", sorted(IDS))
 def test_the_pages_pictures_are_there(server, name):
     """The editor takes a picture's address as relative to docs/, not to the page's own folder."""
-    for description, address in IMAGE.findall(page_of(server, name)):
+    pictures = IMAGE.findall(page_of(server, name))
+    assert pictures
+    for description, address in pictures:
         assert description, f"{address} has no description"
         path = urljoin(DOCS, address)
         assert path.startswith(DOCS), f"{address} leads out of web/docs"

@@ -5,6 +5,7 @@ import { app } from "../../../scripts/app.js";
 
 const NODE = "RefereeOptimizer";
 const HEIGHT = 110;
+const WIDTH = 430; // of a new node, so that the status line fits
 const COLOURS = ["#e8a33d", "#5fb3f3", "#7fd08a", "#d98ad6", "#e57373", "#b0b0b0"];
 const NORMS = ["referee gradient", "SDS gradient"]; // shown only where there is no loss: score distillation alone
 
@@ -99,6 +100,7 @@ function addChart(node) {
     getMaxHeight: () => HEIGHT,
   });
   widget.serialize = false; // neither in the prompt nor in the saved graph
+  node.setSize?.([Math.max(WIDTH, node.size[0]), node.size[1]]);
   // a node gets its id after it is made, and another one when it is pasted
   const register = () => {
     charts.set(String(node.id), canvas);

@@ -1,0 +1,84 @@
+"""Make the help pages' pictures of what a setting does to the image: ``python -m scripts.make_effects --comfyui DIR``.
+
+One run of the pack's small models for each value; prompt, seed and all other settings are those of make_screenshots.
+"""
+
+import argparse
+import copy
+import io
+import json
+import tempfile
+from pathlib import Path
+
+from .make_screenshots import IMAGES, method
+from .server import Server
+from .workflow import to_api
+
+SIZE = 160
+ALONE = {"prior": None}
+SWEEPS = {
+    "sds_weight": {
+        f"weight {w}": {"RefereeSDSGuidance": {"weight": w, "weight_end": w}} for w in (0.0, 100.0, 500.0, 2000.0, 8000.0)
+    },
+    "loss_weights": {
+        f"itm {itm}, caption {caption}": {"RefereeLoss": {"itm_weight": itm, "caption_weight": caption}}
+        for itm, caption in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
+    },
+    "views_count": {"no views": {"RefereeOptimizer": ALONE | {"augmentation": None}}}
+    | {
+        f"count {n}": {"RefereeOptimizer": ALONE, "RefereeAugmentation": {"preset.count": n}}
+        for n in (1, 4, 16)
+    },
+}  # fmt: skip
+
+
+def picture(server: Server, graph: dict, changes: dict[str, dict]):
+    """The result [3, H, W] with other inputs: {node type: {input: value}}; None unplugs one."""
+    from PIL import Image
+
+    from referee_core.plots import to_tensor
+
+    graph = copy.deepcopy(graph)
+    for node in graph.values():
+        inputs = node["inputs"] | changes.get(node["class_type"], {})
+        node["inputs"] = {name: value for name, value in inputs.items() if value is not None}
+    (run,) = (number for number, node in graph.items() if node["class_type"] == "RefereeOptimizer")
+    show = str(max(map(int, graph)) + 1)
+    graph[show] = {"class_type": "PreviewImage", "inputs": {"images": [run, 1]}}
+    kept = {number: node for number, node in graph.items() if number == show or node["class_type"] != "PreviewImage"}
+    (entry,) = server.run(kept)[show]["images"]
+    return to_tensor(Image.open(io.BytesIO(server.image(entry))))
+
+
+def views(image):
+    """The picture and what the referee sees of it in one step, by preset."""
+    import torch
+
+    from referee_core.augment import PRESETS
+
+    generator, shown = torch.Generator().manual_seed(0), []
+    for name in ("paper", "reference code"):
+        seen = PRESETS[name](image.expand(6, -1, -1, -1), generator)
+        shown += [("the picture", image), *((name, view.clamp(0, 1)) for view in seen)]
+    return shown
+
+
+def main() -> None:
+    from referee_core.plots import strip, to_image
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, Server(arguments.comfyui, Path(folder)) as server:
+        info = server.get("/object_info")
+        graph = to_api(json.loads(method(info).text()), info)
+        for name, sweep in SWEEPS.items():
+            shown = [(label, picture(server, graph, changes)) for label, changes in sweep.items()]
+            to_image(strip(shown, len(shown), SIZE)).save(IMAGES / f"{name}.png")
+            print(f"{name}.png")
+        shown = views(shown[-1][1])
+        to_image(strip(shown, 7, SIZE)).save(IMAGES / "views.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Take the pictures of nodes in the help pages and the README in the editor itself: ``python -m scripts.make_screenshots --comfyui DIR``.
+
+A browser opens graphs on the pack's small models, runs them and takes the nodes' pictures. Needs Playwright and Chromium.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from .make_subgraph import NAME, behind_ksampler
+from .make_workflows import DEMO, encoded
+from .server import PACK, Server
+from .workflow import Workflow
+
+IMAGES = PACK / "web" / "docs" / "images"
+PROMPT, SEED = "a cyan cross and a purple circle", 6
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+QUIET = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
+LIVE_STEP = 150
+REFEREES = ("blip2_pretrained.pth", "blip2_referee.safetensors")  # to choose from in the pictures
+MARGIN, LEFT, TOP = 16, 90, 130  # the editor's own bars are outside
+
+SHOW = """([types, scale, margin, left, top]) => {
+    const nodes = app.graph.nodes.filter(n => types.includes(n.type) || types.includes(n.title))
+    const boxes = nodes.map(n => [n.pos[0], n.pos[1] - 30, n.pos[0] + n.size[0], n.pos[1] + n.size[1]])
+    const [x0, y0, x1, y1] = [0, 1, 2, 3].map(i => (i < 2 ? Math.min : Math.max)(...boxes.map(b => b[i])))
+    app.canvas.deselectAllNodes?.()
+    app.canvas.ds.scale = scale
+    app.canvas.ds.offset[0] = (left + margin) / scale - x0
+    app.canvas.ds.offset[1] = (top + margin) / scale - y0
+    app.canvas.setDirty(true, true)
+    return {x: left, y: top, width: (x1 - x0) * scale + 2 * margin, height: (y1 - y0) * scale + 2 * margin}
+}"""
+
+
+class Editor:
+    """ComfyUI's editor in a browser."""
+
+    def __init__(self, browser, server: Server):
+        self.server, self.page = server, browser.new_page(viewport={"width": 2300, "height": 1500})
+        for name, value in QUIET.items():
+            server.post(f"/settings/{name}", value)
+        self.page.goto(server.url)
+        self.page.wait_for_function(f"!!({READY})", timeout=90_000)
+        self.page.wait_for_timeout(1500)
+
+    def load(self, workflow: dict) -> None:
+        self.page.evaluate("w => app.loadGraphData(w)", workflow)
+        self.page.wait_for_timeout(1500)
+
+    def queue(self) -> None:
+        self.ran = len(self.server.get("/history"))
+        self.page.evaluate("app.queuePrompt(0)")
+
+    def wait(self) -> None:
+        while len(self.server.get("/history")) == self.ran:
+            self.page.wait_for_timeout(500)
+        self.page.wait_for_timeout(6000)  # until the message of the finished job is gone
+
+    def wait_for_step(self, step: int) -> None:
+        self.page.wait_for_function(
+            "n => [...document.querySelectorAll('canvas.referee-chart')].some(c => Number(c.dataset.steps) >= n)",
+            arg=step,
+            timeout=900_000,
+        )
+
+    def shoot(self, name: str, *nodes: str, scale: float = 1.0) -> None:
+        """A picture of the nodes of these types or titles, and of what lies between them."""
+        clip = self.page.evaluate(SHOW, [nodes, scale, MARGIN, LEFT, TOP])
+        self.page.wait_for_timeout(800)
+        self.page.screenshot(path=IMAGES / f"{name}.png", clip=clip)
+        print(f"{name}.png: {clip['width']:.0f} x {clip['height']:.0f}")
+
+
+def method(info: dict) -> Workflow:
+    """The demo graph's method without what it is compared with."""
+    w = Workflow("method", info)
+    models = w.add("RefereeDemoModels")
+    prompt = w.add("PrimitiveStringMultiline", "The prompt", value=PROMPT)
+    latent = w.add("EmptyLatentImage", width=DEMO["size"], height=DEMO["size"])
+    positive, negative = encoded(w, models.out("clip"), prompt)
+    w.place("", [models, prompt, latent], [positive, negative])
+    prior = w.add("RefereeSDSGuidance", model=models, positive=positive, negative=negative, **DEMO["prior"])
+    loss = w.add("RefereeLoss", referee=models.out("referee"), text=prompt)
+    parts = {
+        "prior": prior,
+        "loss": loss,
+        "augmentation": w.add("RefereeAugmentation", **DEMO["augmentation"]),
+        "averaging": w.add("RefereeEMARestart", **DEMO["averaging"]),
+    }
+    w.place("", list(parts.values()))
+    run = w.add("RefereeOptimizer", vae=models.out("vae"), latent_image=latent, seed=SEED, **parts, **DEMO["loop"])
+    w.place("", [run])
+    plots = [
+        w.add(f"Referee{kind}", history=run.out("history")) for kind in ("HistoryPlot", "Filmstrip", "GradientView")
+    ]
+    shown = [w.add("PreviewImage", f"Its {plot['outputs'][0]['name']}", images=plot) for plot in plots]
+    for node in shown:
+        node["size"] = [620, 480]
+    w.place("", plots, shown)
+    for plot, node in zip(plots, shown, strict=True):
+        plot["pos"][1] = node["pos"][1]
+    return w
+
+
+def example(name: str) -> dict:
+    return json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def alone(info: dict, *types: str) -> dict:
+    w = Workflow("alone", info)
+    nodes = [w.add(type_) for type_ in types]
+    w.place("", *([node] for node in nodes))
+    return json.loads(w.text())
+
+
+def main() -> None:
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder")
+    arguments = parser.parse_args()
+    chromium = next(path for path in map(shutil.which, CHROMIUM) if path)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        with Server(arguments.comfyui, Path(folder)) as server:
+            for name in REFEREES:
+                Path(folder, "models", "referee", name).touch()
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
+            info, editor = server.get("/object_info"), Editor(browser, server)
+
+            editor.load(json.loads(method(info).text()))
+            editor.queue()
+            editor.wait_for_step(LIVE_STEP)
+            editor.shoot("live", "RefereeOptimizer")
+            editor.wait()
+            editor.shoot("RefereeHistoryPlot", "RefereeHistoryPlot", "Its plot")
+            editor.shoot("RefereeGradientView", "RefereeGradientView", "Its gradients")
+            editor.shoot("RefereeFilmstrip", "RefereeFilmstrip", "Its filmstrip")
+
+            editor.load(example("best_of_several"))
+            editor.queue()
+            editor.wait()
+            editor.shoot("RefereeScore", "RefereeScore", "The four, best first", "What the referee says")
+            editor.shoot("RefereeCombineLosses", "RefereeLoss", "RefereeCombineLosses")
+            editor.shoot(
+                "best_of_several", *(node["type"] for node in example("best_of_several")["nodes"][1:]), scale=0.6
+            )
+
+            editor.load(example("paper_sampler_custom_advanced"))
+            editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")
+            editor.load(alone(info, "RefereeLoader", "RefereeConvert"))
+            editor.shoot("RefereeLoader", "RefereeLoader")
+            editor.shoot("RefereeConvert", "RefereeConvert")
+
+            editor.load(behind_ksampler(info, prompt=PROMPT, steps=100))
+            editor.shoot("subgraph", "KSampler", NAME, "Save Image")
+
+
+if __name__ == "__main__":
+    main()
