@@ -59,16 +59,14 @@ def test_a_killed_server_starts_clean(tmp_path):
         assert second.run(method())
 
 
-@pytest.mark.parametrize("at", ["decode", "referee", "unet"])
-def test_cancelling_in_any_stage_leaves_the_next_run_right(server, latents, at):
-    """Several moments of a step; which stage each hits is chance, so many are tried."""
+def test_cancelling_over_http_leaves_the_next_run_right(server, latents):
+    """Whatever stage it hits; each stage for itself is in test_cancelling.py."""
     before = latents(method(seed=41))["run"]
-    for delay in {"decode": (1.0, 1.3), "referee": (1.6, 1.9), "unet": (2.2, 2.5)}[at]:
-        prompt_id = server.queue(method(steps=3000, seed=42))
-        time.sleep(delay)
-        server.post("/interrupt", {})
-        with pytest.raises(PromptError, match="interrupted"):
-            server.wait(prompt_id, 30)
+    prompt_id = server.queue(method(steps=3000, seed=42))
+    time.sleep(2)
+    server.post("/interrupt", {})
+    with pytest.raises(PromptError, match="interrupted"):
+        server.wait(prompt_id, 30)
     assert torch.equal(latents(method(seed=41))["run"], before)
 
 

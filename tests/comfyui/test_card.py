@@ -1,0 +1,110 @@
+"""ComfyUI's memory management on a card made of main memory: too small for the diffusion model, or for anything at all."""
+
+import pytest
+import torch.utils.backend_registration
+
+from comfyui import inside
+from scripts.environment import find_comfyui
+
+CODE = """
+from contextlib import contextmanager
+from pack.tests.comfyui import card
+vram = card.plug_in()
+""" + inside.PLAYERS + """
+memory.RESERVE = 0
+seen, fitted = {}, sampler.fitted
+
+@contextmanager
+def spy(decoder, loss, device, shape, *views):
+    with fitted(decoder, loss, device, shape, *views) as at_once:
+        parts = [part for part in model.model.modules() if hasattr(part, "comfy_cast_weights")]
+        seen.update(
+            needed=decoder.memory_required(shape, checkpointing=True) + sampler.smallest(loss), free=vram.free,
+            loaded=[p.loaded_size() for p in patchers], whole=[memory._is_whole(p) for p in patchers[:2]],
+            cast=sum(part.comfy_cast_weights for part in parts), patches=sum(len(part.weight_function) for part in parts),
+        )
+        yield at_once
+
+def add_lora(model):
+    model, g = model.clone(), torch.Generator().manual_seed(0)
+    weights = {k: v for k, v in model.model.state_dict().items() if k.endswith("weight") and v.ndim == 2}
+    model.add_patches({k: ("diff", (0.05 * torch.randn(v.shape, generator=g),)) for k, v in weights.items()})
+    return model
+
+def compare(name, result):
+    return seen | {"sizes": sizes, "equal": torch.equal(result, roomy[name]), "off": (result - roomy[name]).abs().max().item()}
+
+patchers = (vae.patcher, referee.patcher, model)
+sizes = [p.model_size() for p in patchers]
+sampler.fitted = spy
+priors = {"plain": prior, "lora": replace(prior, model=add_lora(model))}
+roomy = {name: play(prior=p, at_once=1) for name, p in priors.items()}
+found["lora acts"] = (roomy["lora"] - roomy["plain"]).abs().max().item()
+endless, small = vram.size, int(seen["needed"] + 1.1 * sum(sizes) - 0.5 * sizes[2])
+for state in ("NORMAL_VRAM", "LOW_VRAM", "NO_VRAM"):
+    mm.unload_all_models()
+    mm.vram_state, vram.size = mm.VRAMState[state], small
+    with torch.inference_mode():
+        mm.load_models_gpu([model])  # as a KSampler before would
+    for name, p in priors.items():
+        found[f"{state} {name}"] = compare(name, play(prior=p, at_once=1))
+mm.vram_state = mm.VRAMState.NORMAL_VRAM
+for name, size in {"vae": sizes[0] // 2, "referee": sum(sizes[:2]) - sizes[1] // 2}.items():
+    mm.unload_all_models()
+    vram.size = size
+    try:
+        play()
+    except torch.OutOfMemoryError as error:
+        found[f"no room for {name}"] = str(error)
+mm.unload_all_models()
+vram.size = endless
+found["after"] = compare("plain", play(at_once=1))
+mm.unload_all_models()
+mask = torch.zeros(1, 128, 128)
+mask[:, 32:96, 32:96] = 1
+start = {"samples": torch.ones(2, 4, 16, 16), "noise_mask": mask}
+found["every part"] = bool(play(latent=start, averaging=EMARestart(0.5, 1, 1), steps=3).isfinite().all())
+found["alone"] = bool(play(prior=None).isfinite().all() and play(loss=None).isfinite().all())
+del start
+"""
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"), reason="an older PyTorch"
+)
+STATES = ("NORMAL_VRAM", "LOW_VRAM", "NO_VRAM")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return inside.run(find_comfyui(), CODE)
+
+
+@pytest.mark.parametrize("model", ["plain", "lora"])
+@pytest.mark.parametrize("state", STATES)
+def test_a_diffusion_model_loaded_in_part_gives_the_same_latent(found, state, model):
+    run = found[f"{state} {model}"]
+    assert run["loaded"][2] < run["sizes"][2] and run["cast"] > 0
+    assert (run["patches"] > 0) == (model == "lora")
+    assert found["lora acts"] > 1e-2
+    assert run["off"] < 1e-4
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_it_makes_room_for_what_gradients_pass_through(found, state):
+    run = found[f"{state} plain"]
+    assert run["whole"] == [True, True]
+    assert run["free"] >= run["needed"]
+
+
+@pytest.mark.parametrize("stage", ["vae", "referee"])
+def test_what_fits_by_no_means_is_named(found, stage):
+    message = found[f"no room for {stage}"]
+    assert "Memory ran out in loading" in message and "smaller precision" in message
+
+
+def test_a_run_that_did_not_fit_leaves_nothing_behind(found):
+    assert found["after"]["equal"]
+
+
+def test_every_part_of_the_method_runs_on_a_card(found):
+    assert found["every part"] and found["alone"]
