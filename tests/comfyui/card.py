@@ -7,9 +7,9 @@ tensors of both sides (single numbers apart) and allocations beyond its size. Ba
 import weakref
 
 import torch
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 BETWEEN = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
 
@@ -120,6 +120,7 @@ def plug_in(state: str = "NORMAL_VRAM", reserved: int = 0) -> Memory:
         state: ComfyUI's VRAM state. reserved: what ComfyUI leaves free, instead of its 1.2 GB.
     """
     import comfy.model_management as mm
+
     from ...nodes.bridge import gradients
 
     main_memory, ordinary = mm.get_free_memory, gradients.ordinary

@@ -6,11 +6,14 @@ import torch.utils.backend_registration
 from comfyui import inside
 from scripts.environment import find_comfyui
 
-CODE = """
+CODE = (
+    """
 from contextlib import contextmanager
 from pack.tests.comfyui import card
 vram = card.plug_in()
-""" + inside.PLAYERS + """
+"""
+    + inside.PLAYERS
+    + """
 memory.RESERVE = 0
 seen, fitted = {}, sampler.fitted
 
@@ -67,6 +70,7 @@ found["every part"] = bool(play(latent=start, averaging=EMARestart(0.5, 1, 1), s
 found["alone"] = bool(play(prior=None).isfinite().all() and play(loss=None).isfinite().all())
 del start
 """
+)
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"), reason="an older PyTorch"
