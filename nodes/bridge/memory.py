@@ -39,7 +39,9 @@ def load_whole(patchers: list, others: list, memory_required: float) -> None:
 
     Raises RuntimeError if one of them does not fit.
     """
-    comfy.model_management.load_models_gpu(patchers, memory_required=memory_required)  # where memory is short, others go
+    comfy.model_management.load_models_gpu(
+        patchers, memory_required=memory_required
+    )  # where memory is short, others go
     if others:  # and come back into what is left
         comfy.model_management.load_models_gpu([*others, *patchers], memory_required=memory_required)
     for patcher in patchers:
