@@ -155,7 +155,8 @@ class RefereeEMARestart(io.ComfyNode):
                     tooltip="How slowly the average follows. Higher looks back further.",
                 ),
                 io.Int.Input(
-                    "start", default=40, min=1, max=10000, tooltip="Step of the first restart. The paper: 40 of 160; it does not follow the number of steps."
+                    "start", default=40, min=1, max=10000,
+                    tooltip="Step of the first restart. The paper: 40 of 160; it does not follow the number of steps.",
                 ),
                 io.Int.Input(
                     "interval", default=60, min=0, max=10000,

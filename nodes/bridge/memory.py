@@ -16,6 +16,8 @@ it is used only where fewer than this would fit otherwise."""
 VIEWS_ON_CPU = 10
 CHECKPOINTED = ("ResnetBlock", "AttnBlock", "Upsample")  # in ComfyUI's autoencoders
 RESERVE = 256 * 2**20  # bytes left free, at least
+SHORT = "Memory ran out in"
+ROOM = "Choose a smaller precision in Load Referee, or close what else uses the card."
 REMEDY = "Use a smaller picture or batch, lower views_at_once, or choose a smaller precision in Load Referee."
 
 
@@ -39,17 +41,16 @@ def load_whole(patchers: list, others: list, memory_required: float) -> None:
 
     Raises RuntimeError if one of them does not fit.
     """
-    comfy.model_management.load_models_gpu(
-        patchers, memory_required=memory_required
-    )  # where memory is short, others go
+    load = comfy.model_management.load_models_gpu
+    load(patchers, memory_required=memory_required)  # where memory is short the others go,
     if others:  # and come back into what is left
-        comfy.model_management.load_models_gpu([*others, *patchers], memory_required=memory_required)
+        load([*others, *patchers], memory_required=memory_required)
     for patcher in patchers:
         if not _is_whole(patcher):  # where memory is short ComfyUI loads as much as fits
-            with memory_for(f"loading {type(patcher.model).__name__}"):
+            with memory_for(f"loading {type(patcher.model).__name__}", ROOM):
                 patcher.load(patcher.load_device, full_load=True)
         if not _is_whole(patcher):
-            raise RuntimeError(f"{type(patcher.model).__name__} does not fit into memory as a whole. {REMEDY}")
+            raise RuntimeError(f"{type(patcher.model).__name__} does not fit into memory as a whole. {ROOM}")
 
 
 def _is_whole(patcher: Any) -> bool:
@@ -87,14 +88,14 @@ def fitted(
 
 
 @contextmanager
-def memory_for(what: str) -> Iterator[None]:
+def memory_for(what: str, remedy: str = REMEDY) -> Iterator[None]:
     """Say where memory ran out. The error stays of the kind on which ComfyUI unloads its models."""
     try:
         yield
     except OUT_OF_MEMORY as error:
-        if REMEDY in str(error):  # an inner stage has said it
+        if SHORT in str(error):  # an inner stage has said it
             raise
-        raise OUT_OF_MEMORY(f"Memory ran out in {what}. {REMEDY}") from error
+        raise OUT_OF_MEMORY(f"{SHORT} {what}. {remedy}") from error
 
 
 def _checkpoint(module: torch.nn.Module, undo: ExitStack) -> None:

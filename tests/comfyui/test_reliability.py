@@ -71,35 +71,12 @@ def test_cancelling_over_http_leaves_the_next_run_right(server, latents):
 
 
 OUT_OF_MEMORY = """
-import torch
-from pack.nodes.bridge import sampler
-from pack.nodes.bridge.demo import load_clip, load_model, load_vae
-from pack.nodes.bridge.referee import load_referee
-from pack.nodes.sockets import LoadedLoss, Prior
-from pack.referee_core.demo.storage import path
-from pack.referee_core.history import History
-from pack.referee_core.losses import OUT_OF_MEMORY, bind
-from pack.referee_core.referee_can_play import Settings
-from pack.referee_core.schedules import Schedule
-
-with torch.inference_mode():
-    vae, referee, model, clip = load_vae(), load_referee(path("referee")), load_model(), load_clip()
-    with torch.inference_mode(False):
-        loss = LoadedLoss(bind(referee.referee, "a red circle", itm=1.0, caption=1.0), (referee.patcher,))
-    cond = clip.encode_from_tokens_scheduled(clip.tokenize("a red circle"))
-    prior = Prior(model, cond, cond, 1.0, Schedule(800.0, 400.0), 50, 949)
+from pack.referee_core.losses import OUT_OF_MEMORY
 
 def full(*a, **k):
     raise OUT_OF_MEMORY("CUDA out of memory")
 
-def play():
-    game = sampler.Game(vae, loss, settings=Settings(steps=2, tail=0))
-    with torch.inference_mode():
-        out, _ = sampler.run(game, prior, {"samples": torch.zeros(1, 4, 16, 16)}, 1, lambda *a: history.add(*a), False, history)
-    return out["samples"]
-
 for name, module in {"vae": vae.first_stage_model.decoder, "model": model.model.diffusion_model}.items():
-    history = History()
     module.forward, forward = full, module.forward
     try:
         play()
@@ -108,13 +85,12 @@ for name, module in {"vae": vae.first_stage_model.decoder, "model": model.model.
         found[name] = str(error)
     finally:
         module.forward = forward
-history = History()
 found["after"] = bool(torch.isfinite(play()).all())
 """
 
 
 def test_out_of_memory_says_where_and_what_to_lower():
-    found = inside.run(find_comfyui(), OUT_OF_MEMORY)
+    found = inside.run(find_comfyui(), inside.PLAYERS + OUT_OF_MEMORY)
     assert "VAE" in found["vae"] and "smaller" in found["vae"]
     assert "'model'" in found["model"] and "smaller" in found["model"]
     assert found["after"]
