@@ -139,7 +139,6 @@ def main() -> None:
             editor.wait()
             editor.shoot("RefereeHistoryPlot", "RefereeHistoryPlot", "Its plot")
             editor.shoot("RefereeGradientView", "RefereeGradientView", "Its gradients")
-            editor.shoot("RefereeFilmstrip", "RefereeFilmstrip", "Its filmstrip")
 
             editor.load(example("best_of_several"))
             editor.queue()

@@ -1,6 +1,7 @@
 """The help page of every node: served where the editor asks for it, and complete."""
 
 import re
+from pathlib import Path
 from urllib.parse import urljoin
 from urllib.request import urlopen
 
@@ -10,6 +11,7 @@ from comfyui.test_start import IDS, inputs_of
 from scripts.server import PACK
 
 DOCS = "/extensions/ComfyUI-Referee/docs/"
+PICTURE = re.compile(r"images/[\w.]+")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -57,3 +59,10 @@ def test_the_pages_pictures_are_there(server, name):
         path = urljoin(DOCS, address)
         assert path.startswith(DOCS), f"{address} leads out of web/docs"
         assert fetch(server, path) == (PACK / "web" / "docs" / path.removeprefix(DOCS)).read_bytes()
+
+
+def test_no_picture_is_left_over():
+    texts = [page.read_text(encoding="utf-8") for page in (PACK / "web" / "docs").glob("*/*.md")]
+    texts.append((PACK / "README.md").read_text(encoding="utf-8"))
+    shown = {Path(address).name for text in texts for address in PICTURE.findall(text)}
+    assert {path.name for path in (PACK / "web" / "docs" / "images").iterdir()} <= shown
