@@ -151,16 +151,17 @@ class Workflow:
         if given:
             raise KeyError(f"{type_} has no input {', '.join(given)}")
         for slot, link in sockets + fields:  # the editor puts the sockets of widgets after all others
-            node["inputs"].append(slot | {"link": self._link(link, node, slot["type"]) if link else None})
+            node["inputs"].append(slot | {"link": self._link(link, node) if link else None})
         slots = max(len(sockets), len(node["outputs"]), 1) * SLOT
         node["size"][1] = slots + height + SHOWN.get(type_, 0)
         return node
 
-    def _link(self, link: tuple[Node, int], node: Node, kind: str) -> int:
+    def _link(self, link: tuple[Node, int], node: Node) -> int:
         source, output = link
         number = len(self.links) + 1
-        source["outputs"][output]["links"].append(number)
-        self.links.append([number, source["id"], output, node["id"], len(node["inputs"]), kind])
+        socket = source["outputs"][output]
+        socket["links"].append(number)
+        self.links.append([number, source["id"], output, node["id"], len(node["inputs"]), socket["type"]])
         return number
 
     def notes(self, **texts: str) -> None:

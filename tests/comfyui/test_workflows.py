@@ -20,7 +20,8 @@ def object_info(server):
 
 def test_all_graphs_are_there():
     assert {g.stem for g in GRAPHS} == {
-        "demo", "paper_sd15_blip2", "inversion_only", "sds_only", "paper_sampler_custom_advanced", "from_image_with_mask"
+        "demo", "best_of_several", "paper_sd15_blip2", "inversion_only", "sds_only", "paper_sampler_custom_advanced",
+        "from_image_with_mask",
     }  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def test_the_server_accepts_the_graph_but_for_missing_files(path, server, object
         found = [e for node in error.details["node_errors"].values() for e in node["errors"]]
         assert found and all(e["type"] == "value_not_in_list" for e in found), found
         names = {e["extra_info"]["input_name"] for e in found}
-        assert path.stem != "demo" and names <= {"ckpt_name", "referee_name"}
+        assert path.stem not in ("demo", "best_of_several") and names <= {"ckpt_name", "referee_name"}
 
 
 def test_the_demo_runs(server, object_info):
