@@ -16,8 +16,10 @@ from .workflow import Workflow
 
 IMAGES = PACK / "web" / "docs" / "images"
 PROMPT, SEED = "a cyan cross and a purple circle", 6
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
 QUIET = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
 LIVE_STEP = 150
@@ -35,6 +37,11 @@ SHOW = """([types, scale, margin, left, top]) => {
     app.canvas.setDirty(true, true)
     return {x: left, y: top, width: (x1 - x0) * scale + 2 * margin, height: (y1 - y0) * scale + 2 * margin}
 }"""
+
+
+def chromium() -> str | None:
+    """The browser, if there is one."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Editor:
@@ -124,12 +131,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder")
     arguments = parser.parse_args()
-    chromium = next(path for path in map(shutil.which, CHROMIUM) if path)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         with Server(arguments.comfyui, Path(folder)) as server:
             for name in REFEREES:
                 Path(folder, "models", "referee", name).touch()
-            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
+            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
             info, editor = server.get("/object_info"), Editor(browser, server)
 
             editor.load(json.loads(method(info).text()))

@@ -1,25 +1,19 @@
 """The pack in a real browser: headless Chromium on a running ComfyUI."""
 
 import json
-import shutil
 import time
 
 import pytest
 
 from comfyui.conftest import PROMPT, Demo
+from scripts.make_screenshots import FLAGS, READY, chromium
 from scripts.make_subgraph import SUBGRAPH, behind_ksampler
 from scripts.server import PACK
 from scripts.workflow import to_api
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = pytest.mark.skipif(chromium() is None, reason="needs Chromium")
 
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync"
-).split()
-READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
 GRAPHS = sorted((PACK / "workflows").glob("*.json"))
 CHART = "canvas.referee-chart"
 
@@ -27,7 +21,7 @@ CHART = "canvas.referee-chart"
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser = p.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser
         browser.close()
 
