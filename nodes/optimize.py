@@ -82,7 +82,6 @@ class RefereeOptimizer(io.ComfyNode):
             description="Optimises a latent until the referee agrees with the text (Referee Can Play, ICML 2024). A loss alone is "
             "inversion, a prior alone is score distillation, both together are the method.",
             search_aliases=["referee can play", "blip2 optimization", "prompt adherence", "latent optimization", "model inversion"],
-            has_intermediate_output=True,
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. Image VAEs only (SD 1.5, SDXL, SD3, Flux)."),
@@ -136,8 +135,6 @@ class RefereeOptimizer(io.ComfyNode):
         cls, vae, latent_image, seed, steps, preset, w1, lr, lr_end, noise, tail, views_at_once, result, record_every, stop_at,
         patience, loss=None, prior=None, augmentation=None, averaging=None, resume=None,
     ) -> io.NodeOutput:  # fmt: skip
-        from comfy_api.latest import ui
-
         from ..referee_core.history import History as Run
         from .bridge.messages import Live
         from .bridge.sampler import Game, run
@@ -164,9 +161,7 @@ class RefereeOptimizer(io.ComfyNode):
         if scores is not None:
             scores.write_into(cls.hidden.extra_pnginfo, cls.hidden.unique_id)
             matches, report = [m if m is not None else 0.0 for m in scores.matches], scores.report()
-        return io.NodeOutput(
-            latent, image, history, matches or [0.0] * len(image), report, ui=ui.PreviewImage(image, cls=cls)
-        )
+        return io.NodeOutput(latent, image, history, matches or [0.0] * len(image), report)
 
 
 class RefereeSampler(io.ComfyNode):

@@ -114,6 +114,25 @@ def test_every_optimizer_draws_its_own_chart_which_survives_a_reload(page, serve
     assert page.errors == []
 
 
+def test_nodes_2_show_one_picture_and_a_low_chart(page, server):
+    server.post("/settings/Comfy.VueNodes.Enabled", True)
+    try:
+        page.reload()
+        page.wait_for_function(f"!!({READY})", timeout=90_000)
+        page.wait_for_timeout(1000)
+        workflow = demo_of(5)
+        load(page, workflow)
+        run_to_the_end(page, server)
+        assert rows(page) == [5, 5, 5]
+        for number in (n["id"] for n in workflow["nodes"] if n["type"] == "RefereeOptimizer"):
+            node = page.locator(f'[data-node-id="{number}"]')
+            assert node.locator("img").count() == 1
+            assert node.locator(CHART).bounding_box()["height"] < 0.25 * node.bounding_box()["height"]
+        assert page.errors == []
+    finally:
+        server.post("/settings/Comfy.VueNodes.Enabled", False)
+
+
 def test_the_chart_is_neither_saved_nor_sent(page):
     workflow = demo_of(6)
     load(page, workflow)

@@ -93,7 +93,7 @@ function addChart(node) {
   const canvas = document.createElement("canvas");
   canvas.className = "referee-chart";
   canvas.style.width = "100%";
-  canvas.style.height = `${HEIGHT}px`;
+  canvas.style.height = canvas.style.maxHeight = `${HEIGHT}px`;
   const widget = node.addDOMWidget("referee_chart", "referee_chart", canvas, {
     serialize: false,
     getMinHeight: () => HEIGHT,
