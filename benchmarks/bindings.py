@@ -22,6 +22,7 @@ from scripts.environment import PACK, enter
 from scripts.server import Server
 
 RESULTS = Path(__file__).parent / "results"
+SHEET = PACK / "web" / "docs" / "images" / "bindings.png"  # shown on a help page too
 PICTURES = PACK / "output" / "bindings"
 SHOWN = 8  # prompts on the sheet of pictures
 VIEWS = 64
@@ -85,7 +86,7 @@ def sheet(rows: list[dict]) -> None:
     for y, line in enumerate(pictures):
         for x, picture in enumerate(line):
             canvas.paste(picture, (x * (size + 4), y * (size + 4)))
-    canvas.save(RESULTS / "bindings.png")
+    canvas.save(SHEET)
 
 
 def run_prompt(server: Server, seed: int, scene) -> dict:

@@ -148,15 +148,16 @@ class RefereeOptimizer(io.ComfyNode):
         game = Game(
             vae, loss, augmentation=augmentation, averaging=averaging, settings=settings, resume=resume and resume.state
         )
-        history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps, averaging, cls.hidden.extra_pnginfo)
+        history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps, cls.hidden.extra_pnginfo)
 
         def on_step(step, decode):
             history.add(step, decode)
             live.update(step, decode)
 
         latent, image = run(game, prior, latent_image, seed, on_step, best=result == "best", history=history)
+        live.finish(history.final)
         scores = score(loss, image) if loss is not None else None
-        live.finish(history.final, scores)
+        live.sum_up(scores)
         matches, report = [], ""
         if scores is not None:
             scores.write_into(cls.hidden.extra_pnginfo, cls.hidden.unique_id)

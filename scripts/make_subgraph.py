@@ -124,15 +124,15 @@ def behind_ksampler(info: dict, **fields) -> dict:
     subgraph = json.loads(SUBGRAPH.read_text(encoding="utf-8"))
     (node,) = subgraph["nodes"]
     values = dict(zip((name for _, name in node["properties"]["proxyWidgets"]), node["widgets_values"], strict=True))
+    if fields.keys() - values.keys():
+        raise KeyError(f"the subgraph has no field {', '.join(fields.keys() - values.keys())}")
     node.update(id=len(w.nodes) + 1, pos=[w.right + 80, 0], widgets_values=list((values | fields).values()))
     sources = pair | {"latent": sampled, "vae": models.out("vae"), "referee": models.out("referee")}
     for slot, entry in enumerate(node["inputs"]):
         if entry["name"] in sources:
-            source = sources[entry["name"]]
-            source, output = source if isinstance(source, tuple) else (source, 0)
-            entry["link"] = len(w.links) + 1
-            w.links.append([entry["link"], source["id"], output, node["id"], slot, entry["type"]])
-    save["pos"], save["inputs"][0]["link"] = [w.right + 560, 0], len(w.links) + 1
-    w.links.append([len(w.links) + 1, node["id"], list(OUTPUTS).index("image"), save["id"], 0, "IMAGE"])
+            entry["link"] = w.link(sources[entry["name"]], node, slot)
+    image = list(OUTPUTS).index("image")
+    node["outputs"][image]["links"] = []
+    save["pos"], save["inputs"][0]["link"] = [w.right + 560, 0], w.link((node, image), save, 0)
     w.nodes.append(node)
     return json.loads(w.text()) | {"definitions": subgraph["definitions"]}

@@ -55,12 +55,14 @@ def changed(server: Server, png: bytes) -> bytes:
     return server.image(entry)
 
 
-def ranked(server: Server) -> list[bytes]:
-    """The four pictures of best_of_several, best first."""
+def improved(server: Server) -> tuple[bytes, bytes]:
+    """What best_of_several begins with, the best of its four, and its result."""
     workflow = json.loads((PACK / "workflows" / "best_of_several.json").read_text(encoding="utf-8"))
     graph = to_api(workflow, server.get("/object_info"))
-    (show,) = (number for number, node in graph.items() if node["class_type"] == "PreviewImage")
-    return [server.image(entry) for entry in server.run(graph)[show]["images"]]
+    outputs = server.run(graph)
+    shown = ("PreviewImage", "SaveImage")
+    before, after = (next(k for k, node in graph.items() if node["class_type"] == kind) for kind in shown)
+    return tuple(server.image(outputs[number]["images"][0]) for number in (before, after))
 
 
 def sheet(*pictures: bytes, columns: int):
@@ -82,10 +84,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Server(arguments.comfyui, Path(folder)) as server:
         files = run_demo(server, PROMPT, SEED)
-        after, four = changed(server, files["method"]), ranked(server)
+        after, pair = changed(server, files["method"]), improved(server)
     thumbnails = {
         "demo": sheet(*(files[name] for name in ("plain", "sds", "inversion", "method")), columns=2),
-        "best_of_several": sheet(*four, columns=2),
+        "best_of_several": sheet(*pair, columns=2),
         "paper_sd15_blip2": sheet(files["method"], columns=1),
         "paper_sampler_custom_advanced": sheet(files["method"], columns=1),
         "inversion_only": sheet(files["inversion"], columns=1),

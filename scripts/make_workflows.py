@@ -15,7 +15,7 @@ from .server import PACK, Server
 from .workflow import GREEN, GREY, Node, Workflow
 
 SEED = 0
-SWAPPED = ("a yellow cross and a green triangle", "a green triangle and a yellow cross")
+SWAPPED = ("an orange square and a red circle", "a red circle and an orange square")
 DEMO = {
     "prompt": "a red circle and a blue square",
     "size": 128,

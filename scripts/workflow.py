@@ -151,17 +151,18 @@ class Workflow:
         if given:
             raise KeyError(f"{type_} has no input {', '.join(given)}")
         for slot, link in sockets + fields:  # the editor puts the sockets of widgets after all others
-            node["inputs"].append(slot | {"link": self._link(link, node) if link else None})
+            node["inputs"].append(slot | {"link": self.link(link, node, len(node["inputs"])) if link else None})
         slots = max(len(sockets), len(node["outputs"]), 1) * SLOT
         node["size"][1] = slots + height + SHOWN.get(type_, 0)
         return node
 
-    def _link(self, link: tuple[Node, int], node: Node) -> int:
-        source, output = link
+    def link(self, source: Node | tuple[Node, int], node: Node, slot: int) -> int:
+        """Join an output, by default the first, and the input at ``slot``; returns the link's number, for the input."""
+        source, output = source if isinstance(source, tuple) else (source, 0)
         number = len(self.links) + 1
         socket = source["outputs"][output]
         socket["links"].append(number)
-        self.links.append([number, source["id"], output, node["id"], len(node["inputs"]), socket["type"]])
+        self.links.append([number, source["id"], output, node["id"], slot, socket["type"]])
         return number
 
     def notes(self, **texts: str) -> None:

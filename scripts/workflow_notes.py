@@ -32,7 +32,7 @@ PAPER_ABOUT = """
 *Referee Can Play* with the paper's numbers: BLIP-2 reads the prompt and pulls the latent towards it, score
 distillation (SDS) from Stable Diffusion 1.5 keeps the picture natural. 160 steps, 30 random views a step, CFG 30.
 
-- **Memory** runs out: lower *views_at_once* of Referee Optimizer. The result stays the same.
+- **Memory** runs out: lower *views_at_once* of Referee Optimizer. The result stays the same up to rounding.
 - **Time**: fewer views (*count* of Augmentation Regularizer), for example 10, are faster and a little less clean.
 - **Obedience against nature**: a higher *weight* of SDS Guidance is more natural and obeys less.
 - The authors' code gives the diffusion model *A photo exactly contains* and then the prompt; the paper gives it the
@@ -81,7 +81,8 @@ change.
 """
 BEST_ABOUT = """
 *Let it paint several, go on with the best.* KSampler paints four pictures, **Score Images** puts them in order, and the best
-one goes on to **Referee Optimizer**, which corrects what is still wrong. It needs no download: press **Run**.
+one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed both objects of all four are
+orange, and one becomes red. It needs no download: press **Run**.
 
 - The referee judges by two sentences, the prompt and the same the other way round, added by **Combine Referee Losses**.
 - **batch_size** of the empty latent: more pictures, better chances for the best.

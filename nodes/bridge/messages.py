@@ -7,7 +7,6 @@ import comfy.utils
 import torch
 from server import PromptServer
 
-from ...referee_core.averaging import EMARestart
 from ...referee_core.plots import to_image
 from ...referee_core.referee_can_play import Step
 from .curves import begin, send
@@ -33,8 +32,8 @@ def minutes(seconds: float) -> str:
 class Live:
     """Progress bar, picture, status line and chart of a run, at most four times a second."""
 
-    def __init__(self, node_id: str, steps: int, averaging: EMARestart | None, extra_pnginfo: dict | None):
-        self.node_id, self.steps, self.averaging = node_id, steps, averaging
+    def __init__(self, node_id: str, steps: int, extra_pnginfo: dict | None):
+        self.node_id, self.steps = node_id, steps
         self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
         self.next_preview = self.next_chart = 0.0
         self.began, self.first, self.views = time.monotonic(), None, 0
@@ -56,14 +55,19 @@ class Live:
             self.next_preview = began + max(1 / UPDATES_A_SECOND, spent / PREVIEW_SHARE)
         self._show(step.index + 1, step.steps, picture)
 
-    def finish(self, images: torch.Tensor, scores: Scores | None) -> None:
-        """Leave the finished picture [B, 3, H, W] on the node, and one line: "done in 0:52 · match 0.94 · loss 1.20"."""
+    def finish(self, images: torch.Tensor) -> None:
+        """Leave the finished picture [B, 3, H, W] on the node."""
+        self._show(self.steps, self.steps, images)
+
+    def sum_up(self, scores: Scores | None) -> None:
+        """One line: "done in 0:52 · match 0.94 · loss 1.20"; of a batch, the best image's."""
         parts = [f"done in {minutes(time.monotonic() - self.began)}"]
         if scores is not None:
-            found = {"match": [m for m in scores.matches if m is not None], "loss": scores.losses}
-            parts += [f"{name} {', '.join(f'{v:.2f}' for v in values)}" for name, values in found.items() if values]
+            best = min(range(len(scores.losses)), key=scores.losses.__getitem__)
+            parts += [f"match {scores.matches[best]:.2f}"] if scores.matches[best] is not None else []
+            parts.append(f"loss {scores.losses[best]:.2f}")
+            parts += [f"best of {len(scores.losses)}: image {best + 1}"] if len(scores.losses) > 1 else []
         show_text(self.node_id, " · ".join(parts))
-        self._show(self.steps, self.steps, images)
 
     def status(self, step: Step) -> str:
         """One line: "step 63/160 · match 0.94 · caption 2.10 · restart in 37 · 0:52 left"."""
@@ -71,9 +75,8 @@ class Live:
         if step.match is not None:
             parts.append(f"match {float(step.match[0]):.2f}")
         parts += [f"{name} {float(v[0]):.2f}" for name, v in step.terms.items() if name.split(".")[-1] != "itm"]
-        restart = self.averaging.next_restart(step.index + 1) if self.averaging else None
-        if restart is not None and restart < step.steps:
-            parts.append(f"restart in {restart - step.index - 1}")
+        if step.restart_in is not None:
+            parts.append(f"restart in {step.restart_in}")
         done = step.index + 1 - self.first
         parts.append(f"{minutes((time.monotonic() - self.began) / done * (step.steps - step.index - 1))} left")
         self.views = max(self.views, step.micro_batch)

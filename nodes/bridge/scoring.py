@@ -6,7 +6,7 @@ import torch
 
 from ...referee_core.losses import plain_loss
 from ..sockets import LoadedLoss
-from .memory import load_whole
+from .memory import load_whole, memory_for
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def score(loss: LoadedLoss, images: torch.Tensor) -> Scores:
     device = loss.patchers[0].load_device
     found = []
     for image in images:
-        total, terms = plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device))
+        with memory_for("judging an image"):
+            total, terms = plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device))
         probability = loss.loss.match(terms)
         found.append(
             (

@@ -162,7 +162,7 @@ def test_the_subgraph_is_offered_and_unpacks_to_a_prompt(page, server):
     assert page.errors == []
 
 
-def test_the_subgraph_improves_what_a_ksampler_made(page, server):
+def test_the_subgraph_runs_behind_a_ksampler(page, server):
     workflow = behind_ksampler(server.get("/object_info"), prompt=PROMPT, steps=12)
     load(page, workflow)
     sent = page.evaluate("async () => (await app.graphToPrompt()).output")

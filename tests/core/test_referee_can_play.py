@@ -151,6 +151,27 @@ def test_the_papers_run_has_160_steps_150_with_the_referee_and_restarts_at_40_an
     assert [step.index + 1 for step in steps if step.restart] == [40, 100]
 
 
+STILL = Settings(steps=20, tail=4, patience=2, lr=Schedule(0.0, 0.0), noise=0.0)  # nothing moves: it gives up at once
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts", "restarts"),
+    [
+        (Settings(steps=14, tail=4), {}, [3, 6, 9]),
+        (Settings(steps=12, tail=0), {}, [3, 6, 9]),  # the result itself is not an average
+        (Settings(steps=14, tail=10), {"prior": None}, [3, 6, 9, 12]),  # alone the referee has no tail
+        (STILL, {}, [3]),
+    ],
+)
+def test_every_step_knows_when_the_next_restart_comes(toys, settings, parts, restarts):
+    steps = play(toys, settings, averaging=EMARestart(start=3, interval=3), **parts)
+    assert [step.index + 1 for step in steps if step.restart] == restarts
+    for step in steps:
+        if settings.patience == 0 or step.steps < settings.steps:  # before, nobody knows that the run will end early
+            coming = [r - step.index - 1 for r in restarts if r > step.index + 1]
+            assert step.restart_in == (coming[0] if coming else None)
+
+
 def test_a_restart_puts_z_at_its_average(toys):
     """Until the first restart averaging only watches, so the average can be taken from a run without it."""
     free, restarted = play(toys), play(toys, averaging=EMARestart(decay=0.8, start=4))

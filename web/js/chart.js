@@ -28,6 +28,12 @@ function canvasOf({ workflow, node }) {
   return charts.get(node) ?? charts.get(String(node).split(":").pop());
 }
 
+// One row a pixel is enough.
+function thinned(rows, width) {
+  const every = Math.max(1, Math.floor(rows.length / Math.max(1, width)));
+  return rows.filter((row, i) => i % every === 0 || i === rows.length - 1);
+}
+
 function series(rows) {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
   const losses = names.filter((name) => !NORMS.includes(name));
@@ -49,10 +55,10 @@ function draw(run) {
   pen.scale(scale, scale);
   pen.font = "10px sans-serif";
 
-  const lines = series(run.rows);
+  const lines = series(thinned(run.rows, width));
   const values = lines.flatMap((line) => line.points.map(([, y]) => y));
-  const top = Math.max(1e-6, ...values);
-  const low = Math.min(0, ...values); // below 0 where a sentence is pushed away
+  const top = values.reduce((a, b) => Math.max(a, b), 1e-6);
+  const low = values.reduce((a, b) => Math.min(a, b), 0); // below 0 where a sentence is pushed away
   const area = { left: 26, right: width - 4, top: 16, bottom: height - 12 };
   const x = (step) => area.left + ((area.right - area.left) * step) / Math.max(1, run.steps - 1);
   const y = (value) => area.bottom - ((area.bottom - area.top) * (value - low)) / (top - low);
@@ -61,7 +67,7 @@ function draw(run) {
   pen.lineWidth = 0.5;
   pen.strokeRect(area.left, area.top, area.right - area.left, area.bottom - area.top);
   pen.textAlign = "right";
-  pen.fillText(top.toPrecision(2), area.left - 3, area.top + 6);
+  if (values.length) pen.fillText(top.toPrecision(2), area.left - 3, area.top + 6);
   pen.fillText(low < 0 ? low.toPrecision(2) : "0", area.left - 3, area.bottom);
   pen.fillText(String(run.steps), area.right, height - 1);
   pen.setLineDash([2, 3]);
@@ -78,7 +84,8 @@ function draw(run) {
   lines.forEach(({ name, points }, i) => {
     pen.strokeStyle = pen.fillStyle = COLOURS[i % COLOURS.length];
     pen.beginPath();
-    points.forEach(([step, value], k) => (k ? pen.lineTo(x(step), y(value)) : pen.moveTo(x(step), y(value))));
+    pen.moveTo(x(points[0][0]) - 1, y(points[0][1])); // a single step is a dot
+    for (const [step, value] of points) pen.lineTo(x(step), y(value));
     pen.stroke();
     const label = `${name} ${points.at(-1)[1].toFixed(2)}`;
     pen.fillText(label, place, 10);
@@ -128,15 +135,16 @@ app.registerExtension({
   name: "Referee.Chart",
   async setup() {
     api.addEventListener("referee.steps", ({ detail }) => take(detail));
+    let missed = [];
     try {
       const answer = await api.fetchApi("/referee/curves");
-      if (!answer.ok) return;
-      for (const run of await answer.json()) {
-        runs.set(`${run.workflow}|${run.node}`, run);
-        draw(run);
-      }
+      if (answer.ok) missed = await answer.json();
     } catch {
       // an older server: the chart begins with the next run
+    }
+    for (const run of missed) {
+      runs.set(`${run.workflow}|${run.node}`, run);
+      draw(run);
     }
   },
   nodeCreated(node) {
