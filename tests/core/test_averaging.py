@@ -1,9 +1,12 @@
-"""EMA-restart: when it happens and what is averaged."""
+"""EMA-restart: when it happens, what is averaged, and what the loop makes of it."""
 
 import pytest
 import torch
+from core.test_referee_can_play import assert_same_run, play
 
 from referee_core.averaging import EMARestart
+from referee_core.referee_can_play import Settings
+from referee_core.schedules import Schedule
 
 
 def test_restarts_at_e_s_and_every_e_rs_after_it():
@@ -39,3 +42,41 @@ def test_the_average_weighs_each_latent_by_its_age():
 def test_a_decay_outside_0_to_1_is_refused(decay):
     with pytest.raises(ValueError, match="decay"):
         EMARestart(decay=decay)
+
+
+def test_the_papers_run_has_160_steps_150_with_the_referee_and_restarts_at_40_and_100(toys):
+    steps = play(toys, Settings(), averaging=EMARestart())
+    assert (len(steps), len(toys.referee.asked)) == (160, 150)
+    assert [step.index + 1 for step in steps if step.restart] == [40, 100]
+
+
+STILL = Settings(steps=20, tail=4, patience=2, lr=Schedule(0.0, 0.0), noise=0.0)  # nothing moves: it gives up at once
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts", "restarts"),
+    [
+        (Settings(steps=14, tail=4), {}, [3, 6, 9]),
+        (Settings(steps=12, tail=0), {}, [3, 6, 9]),  # the result itself is not an average
+        (Settings(steps=14, tail=10), {"prior": None}, [3, 6, 9, 12]),  # alone the referee has no tail
+        (STILL, {}, [3]),
+    ],
+)
+def test_every_step_knows_when_the_next_restart_comes(toys, settings, parts, restarts):
+    steps = play(toys, settings, averaging=EMARestart(start=3, interval=3), **parts)
+    assert [step.index + 1 for step in steps if step.restart] == restarts
+    for step in steps:
+        if settings.patience == 0 or step.steps < settings.steps:  # before, nobody knows that the run will end early
+            coming = [r - step.index - 1 for r in restarts if r > step.index + 1]
+            assert step.restart_in == (coming[0] if coming else None)
+
+
+def test_a_restart_puts_z_at_its_average(toys):
+    """Until the first restart averaging only watches, so the average can be taken from a run without it."""
+    free, restarted = play(toys), play(toys, averaging=EMARestart(decay=0.8, start=4))
+    average = toys.z
+    for step in free[:4]:
+        average = 0.8 * average + 0.2 * step.z
+    assert_same_run(free[:3], restarted[:3])
+    torch.testing.assert_close(restarted[3].z, average)
+    assert (restarted[3].z - free[3].z).norm() > 0.1

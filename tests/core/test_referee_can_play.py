@@ -145,44 +145,6 @@ def test_noise_has_the_asked_standard_deviation(toys):
     assert float(shift.mean()) == pytest.approx(0, abs=0.02)
 
 
-def test_the_papers_run_has_160_steps_150_with_the_referee_and_restarts_at_40_and_100(toys):
-    steps = play(toys, Settings(), averaging=EMARestart())
-    assert (len(steps), len(toys.referee.asked)) == (160, 150)
-    assert [step.index + 1 for step in steps if step.restart] == [40, 100]
-
-
-STILL = Settings(steps=20, tail=4, patience=2, lr=Schedule(0.0, 0.0), noise=0.0)  # nothing moves: it gives up at once
-
-
-@pytest.mark.parametrize(
-    ("settings", "parts", "restarts"),
-    [
-        (Settings(steps=14, tail=4), {}, [3, 6, 9]),
-        (Settings(steps=12, tail=0), {}, [3, 6, 9]),  # the result itself is not an average
-        (Settings(steps=14, tail=10), {"prior": None}, [3, 6, 9, 12]),  # alone the referee has no tail
-        (STILL, {}, [3]),
-    ],
-)
-def test_every_step_knows_when_the_next_restart_comes(toys, settings, parts, restarts):
-    steps = play(toys, settings, averaging=EMARestart(start=3, interval=3), **parts)
-    assert [step.index + 1 for step in steps if step.restart] == restarts
-    for step in steps:
-        if settings.patience == 0 or step.steps < settings.steps:  # before, nobody knows that the run will end early
-            coming = [r - step.index - 1 for r in restarts if r > step.index + 1]
-            assert step.restart_in == (coming[0] if coming else None)
-
-
-def test_a_restart_puts_z_at_its_average(toys):
-    """Until the first restart averaging only watches, so the average can be taken from a run without it."""
-    free, restarted = play(toys), play(toys, averaging=EMARestart(decay=0.8, start=4))
-    average = toys.z
-    for step in free[:4]:
-        average = 0.8 * average + 0.2 * step.z
-    assert_same_run(free[:3], restarted[:3])
-    torch.testing.assert_close(restarted[3].z, average)
-    assert (restarted[3].z - free[3].z).norm() > 0.1
-
-
 def test_best_is_the_latent_with_the_lowest_loss(toys):
     steps = play(toys, Settings(steps=25, tail=5, noise=0.5), averaging=EMARestart(start=10))
     zs = torch.stack([toys.z] + [step.z for step in steps[:-1]])  # before each step
