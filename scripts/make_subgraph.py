@@ -31,14 +31,16 @@ def identify(text: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"referee/subgraph/{text}"))
 
 
-def boundary(number: int, sockets: dict[str, str]) -> Node:
-    """The inside of the subgraph's edge, as a node."""
-    return Node(id=number, outputs=[{"name": name, "type": kind, "links": []} for name, kind in sockets.items()])
+def boundary(number: int, sockets: dict[str, str], values: dict) -> Node:
+    """The inside of the subgraph's edge, as a node. Older frontends take the fields' values from the nodes inside."""
+    fields = {name: {"value": value} for name, value in values.items()}
+    outputs = [{"name": name, "type": kind, "links": []} | fields.get(name, {}) for name, kind in sockets.items()]
+    return Node(id=number, outputs=outputs)
 
 
-def build(info: dict, judged: Callable, preset: dict) -> tuple[Workflow, Node, Node]:
+def build(info: dict, judged: Callable, preset: dict, values: dict) -> tuple[Workflow, Node, Node]:
     """The inner graph, its edge, and the node whose outputs leave it."""
-    w, edge = Workflow(NAME, info), boundary(IN, SOCKETS | FIELDS)
+    w, edge = Workflow(NAME, info), boundary(IN, SOCKETS | FIELDS, values)
     loss, regularizers = judged(w, edge.out("referee"), edge.out("prompt"), preset)
     pair = {name: edge.out(name) for name in ("model", "positive", "negative", "t_max")}
     strength = {"weight": preset["weight"][0], "weight_end": preset["weight"][1], "cfg": preset["cfg"]}
@@ -56,7 +58,8 @@ def build(info: dict, judged: Callable, preset: dict) -> tuple[Workflow, Node, N
 
 def make_subgraph(info: dict, path: Path, judged: Callable, preset: dict) -> None:
     """Write the subgraph's file. ``judged`` and ``preset`` are the example graphs' own (make_workflows)."""
-    w, edge, optimizer = build(info, judged, preset)
+    values = {"prompt": "", "steps": STEPS, "seed": 0, "t_max": preset["t_max"]}
+    w, edge, optimizer = build(info, judged, preset, values)
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
     links = [dict(zip(keys, link, strict=True)) for link in w.links]
     leaving = []
@@ -93,7 +96,6 @@ def make_subgraph(info: dict, path: Path, judged: Callable, preset: dict) -> Non
         "inputs": entering, "outputs": leaving, "widgets": [], "nodes": w.nodes, "groups": [], "links": links,
         "extra": {"workflowRendererVersion": "LG"}, "category": "referee", "description": DESCRIPTION,
     }  # fmt: skip
-    values = {"prompt": "", "steps": STEPS, "seed": 0, "t_max": preset["t_max"]}
     inputs = [{"name": name, "type": kind, "link": None} for name, kind in SOCKETS.items()]
     inputs += [{"name": name, "type": kind, "widget": {"name": name}, "link": None} for name, kind in FIELDS.items()]
     outside = {

@@ -143,6 +143,8 @@ class Workflow:
                 sockets.append(({"name": name, "type": kind} | ({"shape": 7} if optional else {}), link))
                 continue
             default = options.get("default", (options.get("options") or [""])[0])
+            if link:
+                default = link[0]["outputs"][link[1]].get("value", default)
             values[name] = default if link or value is None else value
             node["widgets_values"] += [values[name], *companions(options)]
             height += WIDGET * (1 + len(companions(options)) + options.get("multiline", False) * (2 if link else 4))

@@ -1,11 +1,27 @@
 """Run a piece of code inside ComfyUI's own Python world, without a server: the pack is imported as ``pack``."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from torch.utils import backend_registration
+
+from scripts.environment import find_comfyui
 from scripts.server import PACK
+
+
+def version(comfyui: Path | None) -> tuple[int, ...]:
+    found = comfyui and re.search(r'"([\d.]+)"', (comfyui / "comfyui_version.py").read_text())
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
+NEEDS_CARD = pytest.mark.skipif(
+    version(find_comfyui()) < (0, 30) or not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="the card made of main memory fits ComfyUI 0.30 and PyTorch 2.11 or newer",
+)
 
 HEADER = """
 import importlib.util, json, sys

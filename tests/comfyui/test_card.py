@@ -1,7 +1,6 @@
 """ComfyUI's memory management on a card made of main memory: too small for the diffusion model, or for anything at all."""
 
 import pytest
-import torch.utils.backend_registration
 
 from comfyui import inside
 from scripts.environment import find_comfyui
@@ -72,9 +71,7 @@ del start
 """
 )
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"), reason="an older PyTorch"
-)
+pytestmark = inside.NEEDS_CARD
 STATES = ("NORMAL_VRAM", "LOW_VRAM", "NO_VRAM")
 
 

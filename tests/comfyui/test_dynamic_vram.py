@@ -4,7 +4,6 @@ Everything is ComfyUI's own but the pager of comfy-aimdo, which needs a real car
 """
 
 import pytest
-import torch.utils.backend_registration
 
 from comfyui import inside
 from scripts.environment import find_comfyui
@@ -53,9 +52,7 @@ for run in ("first", "second"):
     found[f"on the card after the {{run}}"] = vram.used
 found["paged"] = [sum(hasattr(part, "_v") for part in p.model.modules()) for p in (paged, vae.patcher)]
 """
-pytestmark = pytest.mark.skipif(
-    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"), reason="an older PyTorch"
-)
+pytestmark = inside.NEEDS_CARD
 
 
 @pytest.fixture(scope="module")
