@@ -40,11 +40,11 @@ def measure(png: bytes, scene) -> dict:
     from PIL import Image
 
     from referee_core.augment import NONE, Augmentation
-    from referee_core.blip2.weights import load
     from referee_core.demo.storage import path
     from referee_core.demo.world import caption
     from referee_core.losses import MicroBatch, bind, expected_loss
     from referee_core.plots import to_tensor
+    from referee_core.referees.blip2.weights import load
 
     verdict = judged(png)
     loss = bind(load(path("referee")), caption(scene), itm=1.0, caption=1.0)

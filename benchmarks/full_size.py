@@ -15,15 +15,15 @@ import torch
 
 from referee_core.augment import Augmentation
 from referee_core.averaging import EMARestart
-from referee_core.blip2.config import Blip2Config
-from referee_core.blip2.model import Blip2
-from referee_core.blip2.referee import Blip2Referee
-from referee_core.blip2.text import SPECIAL
 from referee_core.hosts.diffusers import GuidedUNet, decoder
 from referee_core.losses import bind
-from referee_core.referee_can_play import Settings, referee_can_play
+from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.priors.sds import SDS
+from referee_core.referees.blip2.config import Blip2Config
+from referee_core.referees.blip2.model import Blip2
+from referee_core.referees.blip2.referee import Blip2Referee
+from referee_core.referees.blip2.text import SPECIAL
 from referee_core.schedules import Schedule
-from referee_core.sds import SDS
 
 PROMPT = "a green bench and a blue bowl"
 

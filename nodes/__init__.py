@@ -7,8 +7,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from .loaders import RefereeConvert, RefereeDemoModels, RefereeLoader
 from .losses import RefereeCombineLosses, RefereeLoss
-from .optimize import RefereeOptimizer, RefereeSampler
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
+from .referee_can_play import RefereeOptimizer, RefereeSampler
 from .regularizers import RefereeAugmentation, RefereeEMARestart, RefereeSDSGuidance
 from .score import RefereeScore
 

@@ -42,7 +42,7 @@ class RefereeLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, referee_name, precision) -> io.NodeOutput:
-        from .bridge.referee import load_referee
+        from .bridge.referees import load_referee
 
         return io.NodeOutput(load_referee(folder_paths.get_full_path_or_raise("referee", referee_name), precision))
 
@@ -72,8 +72,8 @@ class RefereeConvert(io.ComfyNode):
 
     @classmethod
     def execute(cls, referee_name, filename) -> io.NodeOutput:
-        from .bridge.messages import show_text
-        from .bridge.referee import convert_referee
+        from .bridge.live import show_text
+        from .bridge.referees import convert_referee
 
         source = folder_paths.get_full_path_or_raise("referee", referee_name)
         written = convert_referee(source, folder_paths.get_folder_paths("referee")[0], filename, cls.hidden.unique_id)
@@ -104,6 +104,6 @@ class RefereeDemoModels(io.ComfyNode):
     def execute(cls) -> io.NodeOutput:
         from ..referee_core.demo.storage import path
         from .bridge.demo import load_clip, load_model, load_vae
-        from .bridge.referee import load_referee
+        from .bridge.referees import load_referee
 
         return io.NodeOutput(load_model(), load_clip(), load_vae(), load_referee(path("referee")))

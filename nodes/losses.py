@@ -66,7 +66,7 @@ class RefereeLoss(io.ComfyNode):
         if encoded.weights_removed:
             notes.append(f"The referee knows no prompt weights; it reads {encoded.text!r}")
         if notes:
-            from .bridge.messages import show_text
+            from .bridge.live import show_text
 
             show_text(cls.hidden.unique_id, "\n".join(notes))
         return io.NodeOutput(LoadedLoss(loss, (referee.patcher,)))

@@ -5,7 +5,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..referee_core.referee import Referee as CoreReferee
+from ..referee_core.interfaces import Referee as CoreReferee
 from ..referee_core.schedules import Schedule
 
 Referee = io.Custom("REFEREE")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from .augment import Augmentation
-from .referee import Referee
+from .interfaces import Referee
+from .referees.pixels import clamp_straight_through, resize
 
 OUT_OF_MEMORY = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # its name before PyTorch 2.5
 
@@ -71,23 +71,6 @@ def combine(losses: Sequence[RefereeLoss], weights: Sequence[float]) -> RefereeL
     if not parts:
         raise ValueError("Every combined referee loss has weight 0: give at least one of them a value.")
     return RefereeLoss(tuple(parts))
-
-
-def clamp_straight_through(x: torch.Tensor) -> torch.Tensor:
-    """x clamped to [0, 1] whose gradient is that of x: pixels out of range can still come back."""
-    return x + (x.clamp(0, 1) - x).detach()
-
-
-def resize(images: torch.Tensor, size: int, pooled: bool) -> torch.Tensor:
-    """Images as the referee sees them, [N, 3, size, size]; aspect ratio is not kept, as in BLIP-2's own processor.
-
-    pooled: mean of average and maximum pooling, as in the authors' code; otherwise antialiased bicubic.
-    """
-    if pooled:
-        return (F.adaptive_avg_pool2d(images, size) + F.adaptive_max_pool2d(images, size)) / 2
-    if images.shape[-2:] == (size, size):
-        return images
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def judge_views(part: Part, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
-from .history import History
+from .record import History
 
 INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
 PALETTE = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from referee_core.augment import PAPER
-from referee_core.blip2.model import Blip2, caption_loss, caption_mask, match_mask
-from referee_core.blip2.text import Tokenizer
-from referee_core.blip2.weights import save
 from referee_core.demo.models import REFEREE, VOCABULARY
 from referee_core.demo.storage import FOLDER
 from referee_core.demo.world import COLOURS, OBJECTS, SHAPES, Scene, caption, false_scene, random_scene
-from referee_core.referee import normalise
+from referee_core.referees.blip2.model import Blip2, caption_loss, caption_mask, match_mask
+from referee_core.referees.blip2.text import Tokenizer
+from referee_core.referees.blip2.weights import save
+from referee_core.referees.pixels import normalise
 
 from . import common
 

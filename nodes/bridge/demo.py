@@ -10,9 +10,9 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 
-from ...referee_core.blip2.text import Tokenizer
 from ...referee_core.demo.models import MAX_TEXT_TOKENS, NORM_GROUPS, TEXT_ENCODER, UNET, VAE, VOCABULARY
 from ...referee_core.demo.storage import load
+from ...referee_core.referees.blip2.text import Tokenizer
 
 START, END = TEXT_ENCODER["bos_token_id"], TEXT_ENCODER["eos_token_id"]
 

@@ -14,10 +14,10 @@ import torch
 
 from ...referee_core.augment import NONE, Augmentation
 from ...referee_core.averaging import EMARestart
-from ...referee_core.history import History
-from ...referee_core.referee_can_play import PAPER, Settings, State, Step, referee_can_play
+from ...referee_core.methods.referee_can_play import PAPER, Settings, referee_can_play
+from ...referee_core.priors.sds import SDS
+from ...referee_core.record import History, State, Step
 from ...referee_core.schedules import Schedule
-from ...referee_core.sds import SDS
 from ..sockets import LoadedLoss, Prior
 from .gradients import gradients_through
 from .memory import fitted, load_whole, memory_for, smallest

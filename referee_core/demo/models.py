@@ -4,8 +4,8 @@ Diffusers and transformers are needed to build the diffusion networks here (trai
 builds its own classes from the same configurations.
 """
 
-from ..blip2.config import Blip2Config
-from ..blip2.text import SPECIAL, Tokenizer
+from ..referees.blip2.config import Blip2Config
+from ..referees.blip2.text import SPECIAL, Tokenizer
 from .world import COLOURS, SHAPES, SIZE
 
 VOCABULARY = [*SPECIAL, "a", "an", "and", *COLOURS, *SHAPES]

@@ -50,14 +50,14 @@ import comfy.model_management as mm
 import torch
 from pack.nodes.bridge import memory, sampler
 from pack.nodes.bridge.demo import load_clip, load_model, load_vae
-from pack.nodes.bridge.referee import load_referee
+from pack.nodes.bridge.referees import load_referee
 from pack.nodes.sockets import LoadedLoss, Prior
 from pack.referee_core import augment
 from pack.referee_core.averaging import EMARestart
 from pack.referee_core.demo.storage import path
-from pack.referee_core.history import History
+from pack.referee_core.record import History
 from pack.referee_core.losses import bind
-from pack.referee_core.referee_can_play import Settings
+from pack.referee_core.methods.referee_can_play import Settings
 from pack.referee_core.schedules import Schedule
 
 with torch.inference_mode():

@@ -13,11 +13,11 @@ import torch
 
 from comfyui import inside
 from comfyui.conftest import LOOP
-from referee_core.blip2.config import Blip2Config
-from referee_core.blip2.files import BERT_IDS
-from referee_core.blip2.model import Blip2
-from referee_core.blip2.text import DEC
-from referee_core.blip2.weights import save
+from referee_core.referees.blip2.config import Blip2Config
+from referee_core.referees.blip2.files import BERT_IDS
+from referee_core.referees.blip2.model import Blip2
+from referee_core.referees.blip2.text import DEC
+from referee_core.referees.blip2.weights import save
 from scripts.environment import find_comfyui
 from scripts.server import Graph
 

@@ -10,14 +10,14 @@ from PIL import Image
 from comfyui.conftest import CUSTOM, LOOP, PROMPT, Demo
 from referee_core.augment import Augmentation
 from referee_core.averaging import EMARestart
-from referee_core.blip2.weights import load
 from referee_core.demo.models import VAE
 from referee_core.demo.parts import load_parts
 from referee_core.demo.storage import path
 from referee_core.losses import bind
-from referee_core.referee_can_play import Settings, referee_can_play
+from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.priors.sds import SDS
+from referee_core.referees.blip2.weights import load
 from referee_core.schedules import Schedule
-from referee_core.sds import SDS
 from scripts.server import PACK
 
 
@@ -53,7 +53,7 @@ def test_sizes_must_fit_the_autoencoder():
 
 def test_the_example_script_writes_a_picture(tmp_path):
     picture = tmp_path / "out.png"
-    command = [sys.executable, "-m", "examples.diffusers_script", PROMPT, "--steps", "3", "--output", str(picture)]
+    command = [sys.executable, "-m", "docs.diffusers_script", PROMPT, "--steps", "3", "--output", str(picture)]
     done = subprocess.run(command, cwd=PACK, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "loss" in done.stdout

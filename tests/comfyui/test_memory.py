@@ -11,14 +11,14 @@ import comfy.model_management as mm
 import torch
 from pack.nodes.bridge import memory
 from pack.nodes.bridge.demo import load_vae
-from pack.nodes.bridge.referee import load_referee
+from pack.nodes.bridge.referees import load_referee
 from pack.nodes.bridge.sampler import Game, run
 from pack.nodes.sockets import LoadedLoss
 from pack.referee_core.augment import PAPER
 from pack.referee_core.demo.storage import path
-from pack.referee_core.history import History
+from pack.referee_core.record import History
 from pack.referee_core.losses import bind
-from pack.referee_core.referee_can_play import Settings
+from pack.referee_core.methods.referee_can_play import Settings
 
 with torch.inference_mode():
     vae, referee = load_vae(), load_referee(path("referee"))

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from comfyui.conftest import Demo, watch
 from comfyui.test_bad_input import failure
-from referee_core.blip2.weights import load
+from referee_core.referees.blip2.weights import load
 from scripts.server import Graph
 
 PARITY = Path(__file__).parents[1] / "parity" / "published-pattern.safetensors"
@@ -68,7 +68,7 @@ def test_lower_precision_keeps_to_the_same_image(folder, latents, precision):
 def test_a_file_without_caption_head_says_how_to_get_one(server, folder, latents):
     from dataclasses import replace
 
-    from referee_core.blip2.weights import open_source, write
+    from referee_core.referees.blip2.weights import open_source, write
 
     source = open_source(folder / "blip2_pretrained.pth")
     tensors = {k: v for k, v in source.tensors.items() if not k.startswith("caption_head.")}

@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from referee_core.blip2.config import Blip2Config
-from referee_core.blip2.model import Blip2
-from referee_core.blip2.referee import Blip2Referee
-from referee_core.blip2.text import SPECIAL
 from referee_core.losses import bind
-from referee_core.sds import SDS
+from referee_core.priors.sds import SDS
+from referee_core.referees.blip2.config import Blip2Config
+from referee_core.referees.blip2.model import Blip2
+from referee_core.referees.blip2.referee import Blip2Referee
+from referee_core.referees.blip2.text import SPECIAL
 
 WORDS = ["a", "an", "and", "red", "blue", "cat", "dog", "ball", "run", "##ning", "(", ")", ",", "1", "2"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from referee_core.blip2.keys import LazyTensor, translate
-from referee_core.blip2.weights import FULL, Precision
+from referee_core.referees.blip2.keys import LazyTensor, translate
+from referee_core.referees.blip2.weights import FULL, Precision
 
 PARITY = Path(__file__).parents[1] / "parity"
 

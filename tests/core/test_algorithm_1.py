@@ -8,7 +8,7 @@ import torch
 
 from referee_core.augment import NONE, PAPER
 from referee_core.averaging import EMARestart
-from referee_core.referee_can_play import REFERENCE_CODE, Settings, generators, referee_can_play
+from referee_core.methods.referee_can_play import REFERENCE_CODE, Settings, generators, referee_can_play
 
 
 def algorithm_1(toys, z, A, seed, steps, tail, w1, e_s, e_rs, sigma_z, lr, lr_sds, decay, sigma_g, sigma_tail):

@@ -5,7 +5,7 @@ import torch
 from core.test_referee_can_play import assert_same_run, play
 
 from referee_core.averaging import EMARestart
-from referee_core.referee_can_play import Settings
+from referee_core.methods.referee_can_play import Settings
 from referee_core.schedules import Schedule
 
 

@@ -7,10 +7,10 @@ import torch
 from core.published_files import assert_same_state, put_lavis, read_lavis
 from safetensors import safe_open
 
-from referee_core.blip2 import __main__ as command
-from referee_core.blip2.keys import LazyTensor
-from referee_core.blip2.text import DEC
-from referee_core.blip2.weights import COMPACT, load, open_source, write
+from referee_core.referees.blip2 import __main__ as command
+from referee_core.referees.blip2.keys import LazyTensor
+from referee_core.referees.blip2.text import DEC
+from referee_core.referees.blip2.weights import COMPACT, load, open_source, write
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import torch
 from core.published_files import assert_same_state, put_lavis, read_lavis
 from safetensors.torch import save_file
 
-from referee_core.blip2.files import open_published
-from referee_core.blip2.text import DEC
-from referee_core.blip2.weights import load, open_source
 from referee_core.losses import bind
-from referee_core.referee import normalise
+from referee_core.referees.blip2.files import open_published
+from referee_core.referees.blip2.text import DEC
+from referee_core.referees.blip2.weights import load, open_source
+from referee_core.referees.pixels import normalise
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_another_vocabulary_is_refused(tmp_path, lavis, spoil):
 
 
 def test_a_vocabulary_of_the_published_size_must_have_its_special_words_at_their_places(tmp_path):
-    from referee_core.blip2.files import BERT_IDS, BERT_WORDS, find_vocabulary
+    from referee_core.referees.blip2.files import BERT_IDS, BERT_WORDS, find_vocabulary
 
     words = [f"w{i}" for i in range(BERT_WORDS)]
     for token, place in BERT_IDS.items():

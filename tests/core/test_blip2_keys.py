@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from referee_core.blip2.config import Blip2Config
-from referee_core.blip2.files import check
-from referee_core.blip2.keys import LazyTensor, from_tower, infer_config, translate
+from referee_core.referees.blip2.config import Blip2Config
+from referee_core.referees.blip2.files import check
+from referee_core.referees.blip2.keys import LazyTensor, from_tower, infer_config, translate
 
 PARITY = Path(__file__).parents[1] / "parity"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from referee_core.blip2.config import Blip2Config
-from referee_core.blip2.model import Blip2, caption_loss, caption_mask, itm_loss, match_mask
+from referee_core.referees.blip2.config import Blip2Config
+from referee_core.referees.blip2.model import Blip2, caption_loss, caption_mask, itm_loss, match_mask
 
 Q = 3  # queries of the tiny network
 

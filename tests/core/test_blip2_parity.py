@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from referee_core.blip2.config import Blip2Config
-from referee_core.blip2.keys import LazyTensor, infer_config, translate
-from referee_core.blip2.model import MATCH, Blip2, caption_loss, itm_loss
-from referee_core.blip2.text import DEC, Tokenizer
+from referee_core.referees.blip2.config import Blip2Config
+from referee_core.referees.blip2.keys import LazyTensor, infer_config, translate
+from referee_core.referees.blip2.model import MATCH, Blip2, caption_loss, itm_loss
+from referee_core.referees.blip2.text import DEC, Tokenizer
 
 FIXTURES = sorted((Path(__file__).parents[1] / "parity").glob("*.safetensors"))
 

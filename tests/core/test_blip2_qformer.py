@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from referee_core.blip2.model import match_mask
+from referee_core.referees.blip2.model import match_mask
 
 NAMES = (
     ("layers.", "encoder.layer."),

@@ -5,11 +5,11 @@ from copy import deepcopy
 import pytest
 import torch
 
-from referee_core.blip2 import referee as module
-from referee_core.blip2.config import Blip2Config
-from referee_core.blip2.model import Blip2, caption_loss, itm_loss
-from referee_core.blip2.referee import Blip2Referee
-from referee_core.referee import normalise
+from referee_core.referees.blip2 import referee as module
+from referee_core.referees.blip2.config import Blip2Config
+from referee_core.referees.blip2.model import Blip2, caption_loss, itm_loss
+from referee_core.referees.blip2.referee import Blip2Referee
+from referee_core.referees.pixels import normalise
 
 
 def pictures():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from referee_core.blip2.text import SPECIAL, Tokenizer, clean, strip_weights
+from referee_core.referees.blip2.text import SPECIAL, Tokenizer, clean, strip_weights
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from referee_core.blip2.weights import load, save
+from referee_core.referees.blip2.weights import load, save
 
 
 @pytest.fixture

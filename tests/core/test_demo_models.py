@@ -5,8 +5,6 @@ import itertools
 import pytest
 import torch
 
-from referee_core.blip2.model import Blip2
-from referee_core.blip2.text import Tokenizer
 from referee_core.demo.models import (
     MAX_TEXT_TOKENS,
     REFEREE,
@@ -17,6 +15,8 @@ from referee_core.demo.models import (
     prompt_ids,
 )
 from referee_core.demo.world import OBJECTS, SIZE, caption
+from referee_core.referees.blip2.model import Blip2
+from referee_core.referees.blip2.text import Tokenizer
 
 LONGEST = caption((("orange", "triangle"), ("orange", "cross")))
 

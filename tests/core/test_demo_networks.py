@@ -2,9 +2,9 @@
 
 import torch
 
-from referee_core.blip2.weights import load as load_referee
 from referee_core.demo import storage
 from referee_core.demo.models import build_vae
+from referee_core.referees.blip2.weights import load as load_referee
 from training import common, diffusion, referee, vae
 
 

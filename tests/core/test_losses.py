@@ -13,12 +13,11 @@ from referee_core.losses import (
     OUT_OF_MEMORY,
     MicroBatch,
     bind,
-    clamp_straight_through,
     combine,
     expected_loss,
     plain_loss,
-    resize,
 )
+from referee_core.referees.pixels import clamp_straight_through, resize
 
 VIEWS = replace(PAPER, count=5)
 

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from referee_core.history import Frame, History
 from referee_core.plots import PALETTE, filmstrip, frames, gradient_view, history_plot, to_image, to_tensor
-from referee_core.referee_can_play import Step
+from referee_core.record import Frame, History, Step
 
 RED, GREEN, BLUE, GREY = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.5, 0.5)
 

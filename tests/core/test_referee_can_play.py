@@ -9,9 +9,9 @@ import torch
 from referee_core.augment import PAPER
 from referee_core.averaging import EMARestart
 from referee_core.losses import bind
-from referee_core.referee_can_play import Settings, generators, referee_can_play
+from referee_core.methods.referee_can_play import Settings, generators, referee_can_play
+from referee_core.priors.sds import SDS
 from referee_core.schedules import Schedule
-from referee_core.sds import SDS
 
 SHORT = Settings(steps=7, tail=2)
 

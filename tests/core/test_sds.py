@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from referee_core.hosts.diffusers import GuidedUNet
+from referee_core.priors.sds import SDS
 from referee_core.schedules import constant
-from referee_core.sds import SDS
 
 CFG = 30.0
 

@@ -1,10 +1,68 @@
-"""What a run leaves behind: numbers of every step, pictures of some."""
+"""What one step and one run leave behind."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
-from .referee_can_play import State, Step
+
+@dataclass
+class State:
+    """All that a run needs to go on after step ``index - 1``, on the CPU."""
+
+    index: int
+    stale: int
+    z: torch.Tensor
+    average: torch.Tensor
+    best_z: torch.Tensor
+    best_loss: torch.Tensor
+    adam: dict[str, torch.Tensor]
+    streams: dict[str, list[torch.Tensor]]
+
+
+@dataclass
+class Step:
+    """One iteration's record. Values per image are [B].
+
+    Attributes:
+        index: counted from 0. steps: in all, fewer than asked for once the run has been stopped early.
+        loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
+        match: probability that each image matches its text over the augmented views [B] (see RefereeLoss.match), or None.
+        referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values.
+        restart: whether z jumped to its average. restart_in: steps until it does so next, None if it will not any more.
+        before, z: the latent before and after the step.
+        x: the decoded image before the step [B, 3, H, W], not clamped, or None when the step needed none.
+        referee_gradient, sds_gradient: the gradients on z, or None.
+        micro_batch: views that went through the referee together, fewer than asked for after memory ran out.
+        best_z: for each image the latent with the lowest L~ so far. best_loss: that value.
+        capture: gives the run's state, after this step until the next one.
+    """
+
+    index: int
+    steps: int
+    before: torch.Tensor
+    z: torch.Tensor
+    lr: float
+    sds_weight: float = 0.0
+    restart: bool = False
+    restart_in: int | None = None
+    loss: torch.Tensor | None = None
+    terms: dict[str, torch.Tensor] = field(default_factory=dict)
+    match: torch.Tensor | None = None
+    referee_norm: torch.Tensor | None = None
+    sds_norm: torch.Tensor | None = None
+    x: torch.Tensor | None = None
+    referee_gradient: torch.Tensor | None = None
+    sds_gradient: torch.Tensor | None = None
+    micro_batch: int = 0
+    best_z: torch.Tensor | None = None
+    best_loss: torch.Tensor | None = None
+    capture: Callable[[], State] | None = None
+
+    @torch.no_grad()
+    def picture(self, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """The image before the step [B, 3, H, W], not clamped; decoded only if the step itself needed none."""
+        return (decode(self.before) if self.x is None else self.x).detach()
 
 
 @dataclass

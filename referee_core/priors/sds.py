@@ -2,27 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
-from .schedules import Schedule
+from ..interfaces import Denoiser
+from ..schedules import Schedule
 
 REFERENCE_AREA = 64 * 64
 """Latent elements per channel at 512x512. The published normalisation divides by the latent's area; using the area of
 the published resolution at every resolution keeps the pull on each element the same."""
-
-
-class Denoiser(Protocol):
-    """A frozen diffusion model with its conditioning and classifier-free guidance."""
-
-    def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Signal and noise scale (alpha, sigma), each [B], of x_t = alpha z + sigma eps at timesteps t in [0, 999]."""
-        ...
-
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """The guided prediction of z from x_t, [B, C, h, w]."""
-        ...
 
 
 @dataclass(frozen=True)

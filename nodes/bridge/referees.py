@@ -8,7 +8,7 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
-from ...referee_core.blip2.weights import FULL, Precision, load, open_source, write
+from ...referee_core.referees.blip2.weights import FULL, Precision, load, open_source, write
 from ..sockets import LoadedReferee
 
 PRECISIONS = {

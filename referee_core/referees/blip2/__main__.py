@@ -1,4 +1,4 @@
-"""Convert published BLIP-2 files to one referee file: ``python -m referee_core.blip2 SOURCE TARGET.safetensors``."""
+"""Convert published BLIP-2 files to one referee file: ``python -m referee_core.referees.blip2 SOURCE TARGET.safetensors``."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from .weights import open_source, write
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m referee_core.blip2", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m referee_core.referees.blip2", description=__doc__)
     parser.add_argument("source", type=Path, help="blip2_pretrained.pth, or the folder or file of blip2-itm-vit-g")
     parser.add_argument("target", type=Path, help="the file to write, e.g. models/referee/blip2.safetensors")
     arguments = parser.parse_args()

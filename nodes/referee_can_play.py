@@ -62,7 +62,7 @@ def _stops() -> list:
 def _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at, patience):
     from dataclasses import replace
 
-    from ..referee_core.referee_can_play import PRESETS
+    from ..referee_core.methods.referee_can_play import PRESETS
 
     base = PRESETS[preset]
     schedule = replace(base.lr, start=lr, end=lr_end)
@@ -135,8 +135,8 @@ class RefereeOptimizer(io.ComfyNode):
         cls, vae, latent_image, seed, steps, preset, w1, lr, lr_end, noise, tail, views_at_once, result, record_every, stop_at,
         patience, loss=None, prior=None, augmentation=None, averaging=None, resume=None,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..referee_core.history import History as Run
-        from .bridge.messages import Live
+        from ..referee_core.record import History as Run
+        from .bridge.live import Live
         from .bridge.sampler import Game, run
         from .bridge.scoring import score
 

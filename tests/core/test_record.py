@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from referee_core.averaging import EMARestart
-from referee_core.history import History
-from referee_core.referee_can_play import Settings, referee_can_play
+from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.record import History
 
 SETTINGS = Settings(steps=9, tail=3)
 

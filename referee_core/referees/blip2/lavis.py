@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..referee import normalise
+from ..pixels import normalise
 from .model import caption_loss, itm_loss
 from .text import EncodedText, Tokenizer
 

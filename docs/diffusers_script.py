@@ -1,9 +1,9 @@
 """Referee Can Play without ComfyUI: the parts of a diffusers pipeline in, a picture out.
 
 With the small models of this repository, in a minute on a CPU:
-    python -m examples.diffusers_script "a red circle and a blue square"
+    python -m docs.diffusers_script "a red circle and a blue square"
 With Stable Diffusion and BLIP-2:
-    python -m examples.diffusers_script "a green bench and a blue bowl" --pipeline PATH_OR_NAME --referee blip2.safetensors
+    python -m docs.diffusers_script "a green bench and a blue bowl" --pipeline PATH_OR_NAME --referee blip2.safetensors
 """
 
 import argparse
@@ -14,22 +14,22 @@ from PIL import Image
 from referee_core.augment import PAPER as VIEWS
 from referee_core.augment import Augmentation
 from referee_core.averaging import EMARestart
-from referee_core.blip2.weights import COMPACT, load
 from referee_core.demo import parts as demo
 from referee_core.demo.storage import path
 from referee_core.hosts.diffusers import from_pipeline
 from referee_core.losses import bind
+from referee_core.methods.referee_can_play import PAPER, Settings, referee_can_play
 from referee_core.plots import to_image
-from referee_core.referee_can_play import PAPER, Settings, referee_can_play
+from referee_core.priors.sds import SDS
+from referee_core.referees.blip2.weights import COMPACT, load
 from referee_core.schedules import Schedule
-from referee_core.sds import SDS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompt")
     parser.add_argument("--pipeline", help="a StableDiffusionPipeline; without it, the models of this repository")
-    parser.add_argument("--referee", help="a file that python -m referee_core.blip2 wrote")
+    parser.add_argument("--referee", help="a file that python -m referee_core.referees.blip2 wrote")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--output", default="referee.png")

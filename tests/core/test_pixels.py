@@ -2,7 +2,7 @@
 
 import torch
 
-from referee_core.referee import normalise
+from referee_core.referees.pixels import normalise
 
 
 def test_pixels_are_normalised_with_clips_statistics():

@@ -1,12 +1,9 @@
-"""A referee is a frozen network that judges images against a text."""
+"""What the methods ask of those who take part: protocols only."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Referee(Protocol):
@@ -35,7 +32,13 @@ class Referee(Protocol):
         ...
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """CLIP's pixel statistics: [B, 3, H, W] in [0, 1] -> what the vision tower was trained on."""
-    mean, std = (images.new_tensor(v)[:, None, None] for v in (PIXEL_MEAN, PIXEL_STD))
-    return (images - mean) / std
+class Denoiser(Protocol):
+    """A frozen diffusion model with its conditioning and classifier-free guidance."""
+
+    def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Signal and noise scale (alpha, sigma), each [B], of x_t = alpha z + sigma eps at timesteps t in [0, 999]."""
+        ...
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """The guided prediction of z from x_t, [B, C, h, w]."""
+        ...

@@ -8,7 +8,7 @@ import torch
 from server import PromptServer
 
 from ...referee_core.plots import to_image
-from ...referee_core.referee_can_play import Step
+from ...referee_core.record import Step
 from .curves import begin, send
 from .scoring import Scores
 

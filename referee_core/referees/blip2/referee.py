@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..referee import normalise
+from ..pixels import normalise
 from .model import Blip2, caption_loss, itm_loss
 from .text import EncodedText, Tokenizer
 

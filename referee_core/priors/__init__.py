@@ -1,0 +1,1 @@
+"""Priors: what keeps a picture natural, one module each."""
