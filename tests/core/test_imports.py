@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "referee_core").rglob("*.py"))
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
-LIGHT = ("methods.referee_can_play", "losses", "record", "referees.blip2.weights", "referees.blip2.files", "plots")
+LIGHT = [
+    "methods.referee_can_play", "losses", "augment", "averaging", "schedules", "priors.sds", "record", "plots",
+    "referees.blip2.weights",
+]  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:
