@@ -1,7 +1,7 @@
 """What the methods ask of those who take part: protocols only."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -32,13 +32,21 @@ class Referee(Protocol):
         ...
 
 
+class NoiseLevel(NamedTuple):
+    """x_t = alpha z + sigma eps, and how the model names this level, which need not be sigma. Each [B]."""
+
+    alpha: torch.Tensor
+    sigma: torch.Tensor
+    level: torch.Tensor
+
+
 class Denoiser(Protocol):
     """A frozen diffusion model with its conditioning and classifier-free guidance."""
 
-    def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Signal and noise scale (alpha, sigma), each [B], of x_t = alpha z + sigma eps at timesteps t in [0, 999]."""
+    def noise_levels(self, t: torch.Tensor) -> NoiseLevel:
+        """The noise levels at timesteps t [B] in [0, 999]."""
         ...
 
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """The guided prediction of z from x_t, [B, C, h, w]."""
+    def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """The guided prediction of z from x_t [B, C, h, w] at the model's levels [B]."""
         ...

@@ -19,29 +19,10 @@ from ...referee_core.priors.sds import SDS
 from ...referee_core.record import History, State, Step
 from ...referee_core.schedules import Schedule
 from ..sockets import LoadedLoss, Prior
+from .denoiser import GuidedDenoiser
 from .gradients import gradients_through
 from .memory import fitted, load_whole, memory_for, smallest
 from .vae import Decoder
-
-
-class GuidedDenoiser:
-    """A guider as the core's Denoiser: any MODEL with its conditioning, LoRA and ControlNet, run in inference mode."""
-
-    def __init__(self, guider: Any, extra_args: dict):
-        self.guider, self.extra_args = guider, extra_args
-        self.sampling = guider.inner_model.model_sampling
-
-    def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # ComfyUI reads the two ends as no noise and infinite noise
-        percent = (1 - t.double() / 999).clamp(0.001, 0.999)
-        sigma = torch.tensor([float(self.sampling.percent_to_sigma(float(p))) for p in percent])
-        one, zero = torch.ones_like(sigma), torch.zeros_like(sigma)
-        return self.sampling.noise_scaling(sigma, zero, one), self.sampling.noise_scaling(sigma, one, zero)
-
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), memory_for("the diffusion model of 'model'"):
-            denoised = self.guider(x, sigma, **self.extra_args)
-        return denoised.clone()
 
 
 @dataclass(frozen=True)
@@ -73,7 +54,7 @@ class RefereeCanPlay(comfy.samplers.Sampler):
         decoder = Decoder(self.game.vae)
         decoder.check_latent(noise)
         game = replace(self.game, settings=replace(self.game.settings, steps=len(sigmas) - 1))
-        prior = SDS(GuidedDenoiser(model_wrap, extra_args), game.sds_weight, game.t_min, game.t_max)
+        prior = SDS(GuidedDenoiser(model_wrap, extra_args, denoise_mask), game.sds_weight, game.t_min, game.t_max)
         report = None
         if callback is not None:
             report = lambda step: callback(step.index, step.z, step.z, step.steps)  # noqa: E731

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from ..interfaces import NoiseLevel
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -74,12 +76,12 @@ class GuidedUNet:
         alphas_cumprod = alphas_cumprod.double()
         self.alphas, self.sigmas = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
 
-    def noise_levels(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.alphas[t], self.sigmas[t]
+    def noise_levels(self, t: torch.Tensor) -> NoiseLevel:
+        return NoiseLevel(self.alphas[t], self.sigmas[t], level=t)
 
     @torch.no_grad()
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        t = (self.sigmas[None] - sigma.cpu().double()[:, None]).abs().argmin(dim=1)
+    def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        t = level.cpu().long()
         dtype, timesteps = self.unet.dtype, t.to(x.device).repeat(2)
         context = torch.cat([c.expand(len(x), -1, -1) for c in (self.negative, self.positive)]).to(dtype)
         uncond, cond = self.unet(x.repeat(2, 1, 1, 1).to(dtype), timesteps, context).sample.to(x.dtype).chunk(2)

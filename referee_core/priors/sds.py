@@ -41,6 +41,7 @@ class SDS:
         """g_sds for latents z [B, C, h, w]; image i draws its timestep and noise from generators[i] (on the CPU)."""
         t = torch.stack([torch.randint(self.t_min, self.t_max + 1, (), generator=g) for g in generators])
         eps = torch.stack([torch.randn(z.shape[1:], generator=g) for g in generators]).to(z)
-        alpha, sigma = (v.to(z).view(-1, *[1] * (z.ndim - 1)) for v in self.denoiser.noise_levels(t))
-        denoised = self.denoiser(alpha * z + sigma * eps, sigma.flatten())
+        *scales, level = self.denoiser.noise_levels(t)
+        alpha, sigma = (v.to(z).view(-1, *[1] * (z.ndim - 1)) for v in scales)
+        denoised = self.denoiser(alpha * z + sigma * eps, level.to(z.device))
         return weight * self.weighting / REFERENCE_AREA * (alpha / sigma) * (z - denoised)

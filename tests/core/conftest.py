@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from referee_core.interfaces import NoiseLevel
 from referee_core.losses import bind
 from referee_core.priors.sds import SDS
 from referee_core.referees.blip2.config import Blip2Config
@@ -59,10 +60,10 @@ class ToyDenoiser:
 
     def noise_levels(self, t):
         angle = math.pi / 2 * (t + 1) / 1001
-        return angle.cos(), angle.sin()
+        return NoiseLevel(angle.cos(), angle.sin(), level=angle)
 
-    def __call__(self, x, sigma):
-        return torch.tanh(x) * (1.5 - sigma.view(-1, 1, 1, 1))
+    def __call__(self, x, level):
+        return torch.tanh(x) * (1.5 - level.double().sin().view(-1, 1, 1, 1)).to(x)
 
 
 @pytest.fixture

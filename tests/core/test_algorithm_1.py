@@ -24,9 +24,9 @@ def algorithm_1(toys, z, A, seed, steps, tail, w1, e_s, e_rs, sigma_z, lr, lr_sd
         w2 = 600 + 200 * math.cos(math.pi * (i - 1) / steps)
         t = torch.randint(50, 950, (1,), generator=streams["sds"][0])
         eps = draw("sds")
-        alpha, sigma = (level.double() for level in toys.denoiser.noise_levels(t))
+        alpha, sigma, level = (v.double() for v in toys.denoiser.noise_levels(t))
         x_t = alpha * z + sigma * eps
-        eps_hat = (x_t - alpha * toys.denoiser(x_t, sigma)) / sigma
+        eps_hat = (x_t - alpha * toys.denoiser(x_t, level)) / sigma
         g_sds = w2 * 2 / 64**2 * (eps_hat - eps)
         if i <= steps - tail:
             z = z.detach().requires_grad_()

@@ -30,7 +30,7 @@ def test_the_guided_guess_at_z_is_ddims(unet, prompts, latents, prediction):
     scheduler.set_timesteps(1000)
     model = GuidedUNet(unet, scheduler.alphas_cumprod, positive, negative, 7.5, prediction == "v_prediction")
     t = torch.tensor([50, 949])
-    guesses = model(x, model.noise_levels(t)[1])
+    guesses = model(x, model.noise_levels(t).level)
     for i in range(2):
         row = x[i : i + 1]
         with torch.no_grad():
@@ -41,15 +41,15 @@ def test_the_guided_guess_at_z_is_ddims(unet, prompts, latents, prediction):
 
 def test_noise_levels_are_those_of_the_schedule(unet, prompts):
     scheduler, t, ones = ddim("epsilon"), torch.arange(0, 1000, 37), torch.ones(28, 1)
-    alpha, sigma = GuidedUNet(unet, scheduler.alphas_cumprod, *prompts, 1.0).noise_levels(t)
+    alpha, sigma, _ = GuidedUNet(unet, scheduler.alphas_cumprod, *prompts, 1.0).noise_levels(t)
     torch.testing.assert_close(alpha.float()[:, None], scheduler.add_noise(ones, 0 * ones, t))
     torch.testing.assert_close(sigma.float()[:, None], scheduler.add_noise(0 * ones, ones, t))
 
 
 def test_prompts_may_be_one_for_all_pictures_or_one_each(unet, prompts, latents):
-    bars, x, sigma = ddim("epsilon").alphas_cumprod, latents, torch.tensor([0.5, 0.9])
-    shared = GuidedUNet(unet, bars, *prompts, 3.0)(x, sigma)
-    each = GuidedUNet(unet, bars, *(p.expand(2, -1, -1) for p in prompts), 3.0)(x, sigma)
+    bars, x, t = ddim("epsilon").alphas_cumprod, latents, torch.tensor([500, 900])
+    shared = GuidedUNet(unet, bars, *prompts, 3.0)(x, t)
+    each = GuidedUNet(unet, bars, *(p.expand(2, -1, -1) for p in prompts), 3.0)(x, t)
     torch.testing.assert_close(each, shared)
 
 
@@ -66,4 +66,4 @@ def test_half_precision_networks_serve_single_precision_latents(unet, vae, promp
     unet, vae, z = deepcopy(unet).bfloat16(), deepcopy(vae).bfloat16(), latents.float()
     assert decoder(vae)(z).dtype == torch.float32
     model = GuidedUNet(unet, ddim("epsilon").alphas_cumprod, *prompts.bfloat16(), 3.0)
-    assert model(z, torch.tensor([0.5, 0.9])).dtype == torch.float32
+    assert model(z, torch.tensor([500, 900])).dtype == torch.float32

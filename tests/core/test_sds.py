@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from referee_core.hosts.diffusers import GuidedUNet
+from referee_core.interfaces import NoiseLevel
 from referee_core.priors.sds import SDS
 from referee_core.schedules import constant
 
@@ -46,9 +47,9 @@ def test_the_pull_on_an_element_does_not_depend_on_the_resolution():
 
     class Zero:
         def noise_levels(self, t):
-            return torch.full((len(t),), 0.6), torch.full((len(t),), 0.8)
+            return NoiseLevel(*(torch.full((len(t),), v) for v in (0.6, 0.8, 7.0)))
 
-        def __call__(self, x, sigma):
+        def __call__(self, x, level):
             return torch.zeros_like(x)
 
     for size in (8, 64):
