@@ -5,30 +5,47 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from .schedules import Schedule
+
 
 class Referee(Protocol):
-    """What the methods ask of a referee.
+    """A frozen network that judges images against texts.
 
     Attributes:
-        image_size: side in pixels of the square images it reads.
         terms: names of the losses it offers, e.g. ("itm", "caption").
+        probability: the term L whose exp(-L) is the probability that image and text match, or None.
         checkpointing: compute the inner layers twice instead of keeping them for the backward pass.
     """
 
-    image_size: int
     terms: tuple[str, ...]
+    probability: str | None
     checkpointing: bool
 
     def encode(self, text: str) -> Any:
         """Prepare a text once. Raises ValueError when nothing is left to judge."""
         ...
 
-    def losses(self, images: torch.Tensor, text: Any, terms: Sequence[str]) -> dict[str, torch.Tensor]:
-        """The named losses, each [N], of images [N, 3, image_size, image_size] in [0, 1] against an encoded text."""
+    def notes(self, text: Any) -> list[str]:
+        """What a user should know about how an encoded text is read, a sentence each."""
         ...
 
-    def activation_bytes(self, checkpointing: bool) -> int:
-        """About how many bytes one image keeps for its backward pass."""
+    def prepare(self, images: torch.Tensor, pooled: bool = False) -> torch.Tensor:
+        """Images [B, 3, H, W], nominally in [0, 1], in the size it reads, clamped with a gradient everywhere.
+
+        pooled: shrink by the mean of average and maximum pooling, as the authors of Referee Can Play do.
+        """
+        ...
+
+    def encode_images(self, views: torch.Tensor) -> Any:
+        """Look at prepared images, or random views of them, once for all texts."""
+        ...
+
+    def losses(self, seen: Any, text: Any, terms: Sequence[str]) -> dict[str, torch.Tensor]:
+        """The named losses, each [N], of N encoded images against an encoded text; gradients reach the images."""
+        ...
+
+    def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
+        """About how many bytes one image judged against so many texts keeps for its backward pass; 0: not known."""
         ...
 
 
@@ -49,4 +66,21 @@ class Denoiser(Protocol):
 
     def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """The guided prediction of z from x_t [B, C, h, w] at the model's levels [B]."""
+        ...
+
+
+class Prior(Protocol):
+    """What keeps a latent natural.
+
+    Attributes:
+        name: short, for curves. describe: in a sentence, for errors. weight: over the run; it is in the gradient already.
+    """
+
+    name: str
+    describe: str
+    weight: Schedule
+
+    def gradient(self, z: torch.Tensor, progress: float, streams: Sequence[torch.Generator]) -> torch.Tensor:
+        """Where z [B, C, ...] should not go, of z's shape, when this share of the run is done; its randomness for image
+        i comes from streams[i]."""
         ...

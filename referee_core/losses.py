@@ -8,9 +8,7 @@ import torch
 
 from .augment import Augmentation
 from .interfaces import Referee
-from .referees.pixels import clamp_straight_through, resize
-
-OUT_OF_MEMORY = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # its name before PyTorch 2.5
+from .memory import is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -21,6 +19,11 @@ class Part:
     text: Any
     weights: dict[str, float]
 
+    @property
+    def active(self) -> dict[str, float]:
+        """The weights that are not 0."""
+        return {term: weight for term, weight in self.weights.items() if weight}
+
 
 @dataclass(frozen=True)
 class RefereeLoss:
@@ -28,23 +31,39 @@ class RefereeLoss:
 
     parts: tuple[Part, ...]
 
+    def by_referee(self) -> list[tuple[Referee, list[int]]]:
+        """Each referee with the indices of its parts, so that it looks at an image once for all its texts."""
+        groups: dict[int, tuple[Referee, list[int]]] = {}
+        for index, part in enumerate(self.parts):
+            groups.setdefault(id(part.referee), (part.referee, []))[1].append(index)
+        return list(groups.values())
+
     def names(self) -> list[str]:
         return [name for i in range(len(self.parts)) for name in self.term_names(i)]
 
     def term_names(self, index: int) -> list[str]:
         """Names of a part's active terms; numbered when there are several parts."""
         prefix = f"{index + 1}." if len(self.parts) > 1 else ""
-        return [prefix + term for term, weight in self.parts[index].weights.items() if weight]
+        return [prefix + term for term in self.parts[index].active]
+
+    def probabilities(self) -> list[str]:
+        """The terms that a probability could come from, whatever their weights."""
+        return list(dict.fromkeys(p.referee.probability for p in self.parts if p.referee.probability))
 
     def matching(self) -> list[str]:
-        """Names of the matching terms that are to become small; a negative weight pushes away instead."""
-        wanted = [i for i, part in enumerate(self.parts) if part.weights.get("itm", 0) > 0]
-        return [name for i in wanted for name in self.term_names(i) if name.split(".")[-1] == "itm"]
+        """Names of the terms that give a probability and are to become small; a negative weight pushes away instead."""
+        found = []
+        for index, part in enumerate(self.parts):
+            names = dict(zip(part.active, self.term_names(index), strict=True))
+            found += [
+                name for term, name in names.items() if term == part.referee.probability and part.weights[term] > 0
+            ]
+        return found
 
     def match(self, terms: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        """Probability exp(-L_itm) that each image matches its text [B], the least of several; None without that term."""
-        itm = [terms[name] for name in self.matching()]
-        return torch.stack(itm).amax(0).neg().exp() if itm else None
+        """Probability exp(-L) that each image matches its text [B], the least of several; None without such a term."""
+        matching = [terms[name] for name in self.matching()]
+        return torch.stack(matching).amax(0).neg().exp() if matching else None
 
 
 def bind(referee: Referee, text: str, **weights: float) -> RefereeLoss:
@@ -73,14 +92,6 @@ def combine(losses: Sequence[RefereeLoss], weights: Sequence[float]) -> RefereeL
     return RefereeLoss(tuple(parts))
 
 
-def judge_views(part: Part, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """One part's weighted sum [N] and its unweighted active terms [terms, N]."""
-    active = {name: weight for name, weight in part.weights.items() if weight}
-    losses = part.referee.losses(views, part.text, tuple(active))
-    total = sum(weight * losses[name] for name, weight in active.items())
-    return total, torch.stack([losses[name] for name in active])
-
-
 @dataclass
 class MicroBatch:
     """How many views go through a referee together; 0: all. Halved for the rest of the run when memory runs out."""
@@ -100,8 +111,8 @@ def expected_loss(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """L~_y(x) and its backward pass: adds d(sum over images of L~)/d(images) to ``images.grad``.
 
-    Views go through the referee some at a time; their gradients are summed at the image, so the result does not depend
-    on how many beyond rounding.
+    Each referee gets its own random views and looks at them once for all its texts, some at a time; their gradients are
+    summed at the image, so the result does not depend on how many beyond rounding.
 
     Args:
         images: [B, 3, H, W], a leaf that requires grad; values outside [0, 1] are clamped straight through.
@@ -109,21 +120,22 @@ def expected_loss(
     Returns: (L~ [B], each unweighted term's mean over views [B] by name), detached.
     """
     total, terms = images.new_zeros(len(images)), {}
-    for index, part in enumerate(loss.parts):
-        seen = resize(clamp_straight_through(images), part.referee.image_size, augmentation.pooled_resize)
+    for referee, indices in loss.by_referee():
+        seen = referee.prepare(images, augmentation.pooled_resize)
         views = torch.cat(
             [augmentation(x.expand(augmentation.count, -1, -1, -1), g) for x, g in zip(seen, generators, strict=True)]
         )
+        parts = [loss.parts[i] for i in indices]
         if 0 < augmentation.keep < augmentation.count:
-            scores, _, _ = _judge(part, views.detach(), micro_batch, gradients=False)
+            scores, _, _ = _judge(parts, views.detach(), micro_batch, gradients=False)
             views = views[_hardest(scores, augmentation)]
         kept = len(views) // len(images)
-        weighted, values, gradients = _judge(part, views.detach(), micro_batch)
+        weighted, values, gradients = _judge(parts, views.detach(), micro_batch)
         views.backward(gradients / kept)
         total += weighted.view(len(images), kept).mean(1)
         means = values.view(-1, len(images), kept).mean(2)
-        terms.update(zip(loss.term_names(index), means, strict=True))
-    return total, terms
+        terms.update(zip((name for i in indices for name in loss.term_names(i)), means, strict=True))
+    return total, {name: terms[name] for name in loss.names()}
 
 
 def _hardest(scores: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
@@ -133,14 +145,25 @@ def _hardest(scores: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
     return (hardest + count * torch.arange(len(hardest), device=hardest.device)[:, None]).flatten()
 
 
-def _judge(part: Part, views: torch.Tensor, micro_batch: MicroBatch, gradients: bool = True) -> tuple:
-    """(weighted losses [N], unweighted terms [terms, N], d(sum of losses)/d(views)) in micro-batches, which are halved when
-    memory runs out."""
+def _weigh(parts: Sequence[Part], views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weighted sum [N] over the parts of one referee, and their unweighted active terms [terms, N]."""
+    referee = parts[0].referee
+    seen, total, values = referee.encode_images(views), 0, []
+    for part in parts:
+        losses = referee.losses(seen, part.text, tuple(part.active))
+        total = total + sum(weight * losses[term] for term, weight in part.active.items())
+        values += [losses[term] for term in part.active]
+    return total, torch.stack(values)
+
+
+def _judge(parts: Sequence[Part], views: torch.Tensor, micro_batch: MicroBatch, gradients: bool = True) -> tuple:
+    """(weighted losses [N], unweighted terms [terms, N], d(sum of losses)/d(views)) of one referee's parts, in
+    micro-batches, which are halved when memory runs out."""
     rows = []
     done = 0
     while done < len(views):
         size = micro_batch.fits(len(views))
-        row = _judge_at_once(part, views[done : done + size], gradients, may_fail=size > 1)
+        row = _judge_at_once(parts, views[done : done + size], gradients, may_fail=size > 1)
         if row is None:
             micro_batch.size = size // 2
         else:
@@ -150,16 +173,16 @@ def _judge(part: Part, views: torch.Tensor, micro_batch: MicroBatch, gradients: 
     return torch.cat(weighted), torch.cat(values, dim=1), torch.cat(slopes) if gradients else None
 
 
-def _judge_at_once(part: Part, views: torch.Tensor, gradients: bool, may_fail: bool) -> tuple | None:
+def _judge_at_once(parts: Sequence[Part], views: torch.Tensor, gradients: bool, may_fail: bool) -> tuple | None:
     """The same for one micro-batch; None if memory ran out. All that was held is free again on return."""
     try:
         with torch.set_grad_enabled(gradients):
             leaf = views.requires_grad_(gradients)
-            weighted, values = judge_views(part, leaf)
+            weighted, values = _weigh(parts, leaf)
             slope = torch.autograd.grad(weighted.sum(), leaf)[0] if gradients else None
         return weighted.detach(), values.detach(), slope
-    except OUT_OF_MEMORY:
-        if not may_fail:
+    except RuntimeError as error:
+        if not (may_fail and is_out_of_memory(error)):
             raise
         return None
 
@@ -168,8 +191,8 @@ def _judge_at_once(part: Part, views: torch.Tensor, gradients: bool, may_fail: b
 def plain_loss(loss: RefereeLoss, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """L_y(x) of images [B, 3, H, W] in [0, 1] without augmentation: (total [B], terms by name [B])."""
     total, terms = images.new_zeros(len(images)), {}
-    for index, part in enumerate(loss.parts):
-        weighted, parts = judge_views(part, resize(images.clamp(0, 1), part.referee.image_size, pooled=False))
+    for referee, indices in loss.by_referee():
+        weighted, values = _weigh([loss.parts[i] for i in indices], referee.prepare(images))
         total += weighted
-        terms.update(zip(loss.term_names(index), parts, strict=True))
-    return total, terms
+        terms.update(zip((name for i in indices for name in loss.term_names(i)), values, strict=True))
+    return total, {name: terms[name] for name in loss.names()}

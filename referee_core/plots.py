@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
-from .record import History
+from .record import LOSS, NORM, SCHEDULE, History
 
 INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
 PALETTE = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
@@ -25,29 +25,27 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
 
 
-def _panels(history: History) -> list[tuple[str, list[str]]]:
-    names = [n for n, curve in history.curves.items() if any(v is not None for v in curve)]
-    norms = [n for n in names if n.endswith("gradient")]
-    schedules = [n for n in names if n in ("learning rate", "SDS weight")]
-    losses = [n for n in names if n not in norms + schedules]
-    panels = [("losses (log)", losses), ("gradient norms (log)", norms)] + [(n, [n]) for n in schedules]
-    return [(title, members) for title, members in panels if members]
+def _panels(history: History, image: int) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
+    """(title, points of each curve by name): a panel for the losses, one for the norms, one for each schedule."""
+    curves = {g: {n: _points(c, image) for n, c in members.items()} for g, members in history.curves.items()}
+    groups = {"losses (log)": curves.get(LOSS, {}), "gradient norms (log)": curves.get(NORM, {})}
+    groups |= {name: {name: points} for name, points in curves.get(SCHEDULE, {}).items()}
+    return [(title, members) for title, members in groups.items() if members]
 
 
 def history_plot(history: History, image: int = 0, width: int = 960, panel_height: int = 210) -> torch.Tensor:
-    """Losses, gradient norms and schedules over the steps, EMA-restarts as dashed lines: [3, H, W] in [0, 1]."""
-    panels = _panels(history)
+    """Losses, gradient norms and schedules over the steps, marked steps (EMA-restarts) as dashed lines: [3, H, W] in [0, 1]."""
+    panels = _panels(history, image)
     canvas = Image.new("RGB", (width, panel_height * len(panels)), PAPER)
     draw = ImageDraw.Draw(canvas)
-    for row, (title, names) in enumerate(panels):
-        curves = {name: _points(history, name, image) for name in names}
+    for row, (title, curves) in enumerate(panels):
         box = (64, row * panel_height + 26, width - 16, (row + 1) * panel_height - 24)
         _panel(draw, box, title, curves, history, log=title.endswith("(log)"))
     return to_tensor(canvas)
 
 
-def _points(history: History, name: str, image: int) -> list[tuple[int, float]]:
-    return [(i, float(v[min(image, len(v) - 1)])) for i, v in enumerate(history.curves[name]) if v is not None]
+def _points(curve: list[torch.Tensor | None], image: int) -> list[tuple[int, float]]:
+    return [(i, float(v[min(image, len(v) - 1)])) for i, v in enumerate(curve) if v is not None]
 
 
 def _panel(draw: ImageDraw.ImageDraw, box, title: str, curves: dict, history: History, log: bool) -> None:
@@ -74,8 +72,8 @@ def _panel(draw: ImageDraw.ImageDraw, box, title: str, curves: dict, history: Hi
         level = 10**level if log else level
         draw.line((left, y, right, y), GRID)
         draw.text((left - 8, y), f"{level:.0f}" if level >= 100 else f"{level:.3g}", INK, font, anchor="rm")
-    for restart in history.restarts:
-        x = place(restart, values[0])[0]
+    for mark in history.marks:
+        x = place(mark, values[0])[0]
         for y in range(int(top), int(bottom), 8):
             draw.line((x, y, x, y + 4), (150, 150, 150))
     draw.text((left, top - 13), title, INK, font, anchor="lm")
@@ -123,21 +121,17 @@ def frames(history: History, image: int = 0) -> torch.Tensor:
 
 
 def gradient_view(history: History, image: int = 0, columns: int = 9, size: int = 128) -> torch.Tensor:
-    """Each gradient's first three latent channels as a picture (figure 12): the referee's above, SDS's below."""
-    sheets = []
-    for name, attribute in (("referee", "referee_gradient"), ("SDS", "sds_gradient")):
-        row = []
-        for frame in history.frames:
-            g = getattr(frame, attribute)
-            if g is not None:
-                g = g[min(image, len(g) - 1), :3]
-                shown = 0.5 + 0.5 * g / g.abs().max().clamp_min(1e-12)
-                row.append((f"{name} {frame.index + 1}", F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]))
-        if row:
-            sheets.append(strip(row, columns, size))
-    if not sheets:
-        raise ValueError(
-            "This history holds no gradients: the run had neither a referee nor a prior at a recorded step."
-        )
+    """Each gradient's first three latent channels as a picture (figure 12), what pulled first above: [3, H, W]."""
+    rows: dict[str, list[tuple[str, torch.Tensor]]] = {}
+    for frame in history.frames:
+        for name, gradients in frame.gradients.items():
+            g = gradients[min(image, len(gradients) - 1), :3]
+            g = g.reshape(3, *g.shape[-2:])  # of a latent video, the first frame
+            shown = 0.5 + 0.5 * g / g.abs().max().clamp_min(1e-12)
+            enlarged = F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]
+            rows.setdefault(name, []).append((f"{name} {frame.index + 1}", enlarged))
+    if not rows:
+        raise ValueError("This history holds no gradients: the run recorded no step at which something pulled.")
+    sheets = [strip(row, columns, size) for row in rows.values()]
     width = max(sheet.shape[2] for sheet in sheets)
     return torch.cat([F.pad(sheet, (0, width - sheet.shape[2]), value=1.0) for sheet in sheets], dim=1)

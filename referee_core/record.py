@@ -1,40 +1,46 @@
-"""What one step and one run leave behind."""
+"""What one step and one run leave behind, whatever the method."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
+LOSS, NORM, SCHEDULE = "loss", "gradient norm", "schedule"
+"""Groups of scalars: a loss and its terms (the total under "loss" too), lengths of gradients, values that follow a plan."""
+
+Decode = Callable[[torch.Tensor], torch.Tensor]
+
 
 @dataclass
 class State:
-    """All that a run needs to go on after step ``index - 1``, on the CPU."""
+    """All that a run needs to go on after step ``index - 1``, on the CPU.
+
+    Attributes:
+        tensors: the variable that is moved and what is kept beside it, by name. stale: steps without a better loss.
+        adam: Adam's own state. streams: of the random generators, by purpose and image.
+    """
 
     index: int
     stale: int
-    z: torch.Tensor
-    average: torch.Tensor
-    best_z: torch.Tensor
-    best_loss: torch.Tensor
+    tensors: dict[str, torch.Tensor]
     adam: dict[str, torch.Tensor]
     streams: dict[str, list[torch.Tensor]]
 
 
 @dataclass
 class Step:
-    """One iteration's record. Values per image are [B].
+    """One step of a method. Values per image are [B].
 
     Attributes:
         index: counted from 0. steps: in all, fewer than asked for once the run has been stopped early.
-        loss: L~(x) before the step (None while the referee rests). terms: its unweighted parts.
-        match: probability that each image matches its text over the augmented views [B] (see RefereeLoss.match), or None.
-        referee_norm: ||grad_z L~||. sds_norm: ||g_sds||. lr, sds_weight: this step's values.
-        restart: whether z jumped to its average. restart_in: steps until it does so next, None if it will not any more.
         before, z: the latent before and after the step.
+        scalars: values per image by group and name; absent where the step had none.
+        gradients: what pulled on the latent, by name, each of z's shape.
+        match: probability that each image matches its text over the views judged (see RefereeLoss.match), or None.
+        marked: something happened that a plot marks, such as a restart. note: a word for the status line.
         x: the decoded image before the step [B, 3, H, W], not clamped, or None when the step needed none.
-        referee_gradient, sds_gradient: the gradients on z, or None.
-        micro_batch: views that went through the referee together, fewer than asked for after memory ran out.
-        best_z: for each image the latent with the lowest L~ so far. best_loss: that value.
+        views_at_once: views that went through a referee together, fewer than asked for after memory ran out; 0: none.
+        best_z, best_loss: for each image the latent with the lowest loss so far, and that loss.
         capture: gives the run's state, after this step until the next one.
     """
 
@@ -42,53 +48,51 @@ class Step:
     steps: int
     before: torch.Tensor
     z: torch.Tensor
-    lr: float
-    sds_weight: float = 0.0
-    restart: bool = False
-    restart_in: int | None = None
-    loss: torch.Tensor | None = None
-    terms: dict[str, torch.Tensor] = field(default_factory=dict)
+    scalars: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    gradients: dict[str, torch.Tensor] = field(default_factory=dict)
     match: torch.Tensor | None = None
-    referee_norm: torch.Tensor | None = None
-    sds_norm: torch.Tensor | None = None
+    marked: bool = False
+    note: str = ""
     x: torch.Tensor | None = None
-    referee_gradient: torch.Tensor | None = None
-    sds_gradient: torch.Tensor | None = None
-    micro_batch: int = 0
+    views_at_once: int = 0
     best_z: torch.Tensor | None = None
     best_loss: torch.Tensor | None = None
     capture: Callable[[], State] | None = None
 
+    def add(self, group: str, name: str, value: torch.Tensor | float) -> None:
+        """Take down a scalar: [B], or one number for all images."""
+        value = value if isinstance(value, torch.Tensor) else torch.tensor([value])
+        self.scalars.setdefault(group, {})[name] = value
+
     @torch.no_grad()
-    def picture(self, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    def picture(self, decode: Decode) -> torch.Tensor:
         """The image before the step [B, 3, H, W], not clamped; decoded only if the step itself needed none."""
         return (decode(self.before) if self.x is None else self.x).detach()
 
 
 @dataclass
 class Frame:
-    """A picture of the run: image [B, 3, H, W] in [0, 1] before step ``index``, and the gradients on the latent."""
+    """A picture of the run: image [B, 3, H, W] in [0, 1] before step ``index``, and the gradients by name."""
 
     index: int
     image: torch.Tensor
-    referee_gradient: torch.Tensor | None
-    sds_gradient: torch.Tensor | None
+    gradients: dict[str, torch.Tensor]
 
 
 @dataclass
 class History:
-    """Curves by name, one value a step and image; None where a step had no such value.
+    """Curves by group and name, one value a step; None where a step had no such value. All of it lies on the CPU.
 
     Attributes:
-        every: steps between frames. final: the finished image [B, 3, H, W] in [0, 1].
+        every: steps between frames. marks: indices of marked steps. final: the finished image [B, 3, H, W] in [0, 1].
         best_z: for each image the latent (model scale) with the lowest loss; best_loss: that loss.
         state: where the run ended, to resume it.
     """
 
     every: int = 10
     steps: int = 0
-    curves: dict[str, list[torch.Tensor | None]] = field(default_factory=dict)
-    restarts: list[int] = field(default_factory=list)
+    curves: dict[str, dict[str, list[torch.Tensor | None]]] = field(default_factory=dict)
+    marks: list[int] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     final: torch.Tensor | None = None
     best_z: torch.Tensor | None = None
@@ -96,34 +100,37 @@ class History:
     state: State | None = None
     _last: Step | None = None
 
-    def add(self, step: Step, decode) -> None:
+    @classmethod
+    def after(cls, earlier: "History", every: int) -> "History":
+        """The history of a run that goes on where an earlier one ended: it begins with that one's curves and frames."""
+        curves = {g: {name: list(c) for name, c in members.items()} for g, members in earlier.curves.items()}
+        return cls(every, earlier.steps, curves, list(earlier.marks), list(earlier.frames))
+
+    def add(self, step: Step, decode: Decode) -> None:
         """Take down one step."""
-        values = {
-            "loss": step.loss,
-            **step.terms,
-            "referee gradient": step.referee_norm,
-            "SDS gradient": step.sds_norm,
-            "learning rate": torch.tensor([step.lr]),
-            "SDS weight": torch.tensor([step.sds_weight]) if step.sds_norm is not None else None,
-        }
-        for name, value in values.items():
-            curve = self.curves.setdefault(name, [])
-            curve += [None] * (step.index - len(curve))  # a resumed run begins later
-            curve.append(value if value is None else value.detach().float().cpu())
-        for curve in self.curves.values():
-            curve += [None] * (step.index + 1 - len(curve))
+        for group, values in step.scalars.items():
+            for name, value in values.items():
+                curve = self.curves.setdefault(group, {}).setdefault(name, [])
+                curve += [None] * (step.index - len(curve))
+                curve.append(_kept(value))
         self.steps = step.index + 1
-        if step.restart:
-            self.restarts.append(step.index)
+        for curve in (c for members in self.curves.values() for c in members.values()):
+            curve += [None] * (self.steps - len(curve))
+        if step.marked:
+            self.marks.append(step.index)
         if step.index % self.every == 0:
-            gradients = (
-                g if g is None else g.detach().float().cpu() for g in (step.referee_gradient, step.sds_gradient)
-            )
-            self.frames.append(Frame(step.index, step.picture(decode).float().clamp(0, 1).cpu(), *gradients))
+            gradients = {name: _kept(g) for name, g in step.gradients.items()}
+            self.frames.append(Frame(step.index, _kept(step.picture(decode)).clamp(0, 1), gradients))
         self.best_z, self.best_loss, self._last = step.best_z, step.best_loss, step
 
     def finish(self, image: torch.Tensor) -> None:
         """Take down the finished image [B, 3, H, W] and the state the run ended in."""
         if self._last is not None and self._last.capture is not None:
-            self.state, self._last = self._last.capture(), None
-        self.final = image.detach().float().clamp(0, 1).cpu()
+            self.state = self._last.capture()
+            self.best_z, self.best_loss = _kept(self.best_z), _kept(self.best_loss)
+        self._last = None
+        self.final = _kept(image).clamp(0, 1)
+
+
+def _kept(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().float().cpu()

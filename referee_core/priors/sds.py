@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -22,7 +23,7 @@ class SDS:
 
     Attributes:
         denoiser: the guided model.
-        weight: w2 over the run.
+        weight: w2 over the run, from its start to its end.
         t_min, t_max: timesteps are drawn uniformly from [t_min, t_max], of 1000.
         weighting: w(t), constant.
     """
@@ -32,16 +33,18 @@ class SDS:
     t_min: int = 50
     t_max: int = 949
     weighting: float = 2.0
+    name: ClassVar[str] = "SDS"
+    describe: ClassVar[str] = "score distillation"
 
     def __post_init__(self):
         if not 0 <= self.t_min <= self.t_max <= 999:
             raise ValueError(f"SDS timesteps need 0 <= t_min <= t_max <= 999, got {self.t_min} and {self.t_max}")
 
-    def gradient(self, z: torch.Tensor, weight: float, generators: Sequence[torch.Generator]) -> torch.Tensor:
-        """g_sds for latents z [B, C, h, w]; image i draws its timestep and noise from generators[i] (on the CPU)."""
-        t = torch.stack([torch.randint(self.t_min, self.t_max + 1, (), generator=g) for g in generators])
-        eps = torch.stack([torch.randn(z.shape[1:], generator=g) for g in generators]).to(z)
+    def gradient(self, z: torch.Tensor, progress: float, streams: Sequence[torch.Generator]) -> torch.Tensor:
+        """g_sds for latents z [B, C, ...]; image i draws its timestep and noise from streams[i] (on the CPU)."""
+        t = torch.stack([torch.randint(self.t_min, self.t_max + 1, (), generator=g) for g in streams])
+        eps = torch.stack([torch.randn(z.shape[1:], generator=g) for g in streams]).to(z)
         *scales, level = self.denoiser.noise_levels(t)
         alpha, sigma = (v.to(z).view(-1, *[1] * (z.ndim - 1)) for v in scales)
         denoised = self.denoiser(alpha * z + sigma * eps, level.to(z.device))
-        return weight * self.weighting / REFERENCE_AREA * (alpha / sigma) * (z - denoised)
+        return self.weight.at(progress) * self.weighting / REFERENCE_AREA * (alpha / sigma) * (z - denoised)

@@ -1,5 +1,7 @@
 """What a referee reads of a picture: range, size, statistics."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -12,16 +14,34 @@ def clamp_straight_through(x: torch.Tensor) -> torch.Tensor:
     return x + (x.clamp(0, 1) - x).detach()
 
 
-def resize(images: torch.Tensor, size: int, pooled: bool) -> torch.Tensor:
-    """Images as the referee sees them, [N, 3, size, size]; aspect ratio is not kept, as in BLIP-2's own processor.
+def square(images: torch.Tensor, size: int, pooled: bool = False) -> torch.Tensor:
+    """Images [N, 3, H, W], nominally in [0, 1], as [N, 3, size, size] in [0, 1]; the aspect ratio is not kept, as in
+    BLIP-2's own processor. Every pixel has a gradient, also one that was out of range before or after the resize.
 
     pooled: mean of average and maximum pooling, as in the authors' code; otherwise antialiased bicubic.
     """
+    images = clamp_straight_through(images)
     if pooled:
-        return (F.adaptive_avg_pool2d(images, size) + F.adaptive_max_pool2d(images, size)) / 2
+        return (_pooled(images, size, torch.Tensor.sum) + _pooled(images, size, torch.Tensor.amax)) / 2
     if images.shape[-2:] == (size, size):
         return images
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    resized = F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
+    return clamp_straight_through(resized)
+
+
+def _pooled(images: torch.Tensor, size: int, over: Callable) -> torch.Tensor:
+    """Adaptive average (over sum) or maximum (over amax) pooling, [N, C, H, W] -> [N, C, size, size]: row i reads rows
+    floor(i H / size) to ceil((i + 1) H / size). PyTorch's own knows only divisors of H on Apple's MPS."""
+    for dim in (2, 3):
+        length, i = images.shape[dim], torch.arange(size, device=images.device)[:, None]
+        start, end = i * length // size, -(-(i + 1) * length // size)
+        pixel = start + torch.arange(int((end - start).max()), device=images.device)  # [size, most in a window]
+        windows = images.index_select(dim, pixel.minimum(end - 1).flatten()).unflatten(dim, pixel.shape)
+        if over is torch.Tensor.sum:
+            share = (pixel < end).to(images) / (end - start)
+            windows = windows * share.view(*share.shape, *[1] * (3 - dim))
+        images = over(windows, dim=dim + 1)
+    return images
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

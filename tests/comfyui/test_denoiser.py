@@ -1,12 +1,9 @@
 """The guided model at random noise levels: each image of a batch, each call and each patch as in a run of its own."""
 
-import re
-
 import pytest
 
 from comfyui import inside
 from scripts.environment import find_comfyui
-from scripts.server import PACK
 
 GUIDED = """
 import comfy.cldm.cldm, comfy.controlnet, comfy.hooks, comfy.model_sampling, comfy.samplers, logging, node_helpers, torch

@@ -15,24 +15,33 @@ from referee_core.referees.blip2.config import Blip2Config
 from referee_core.referees.blip2.model import Blip2
 from referee_core.referees.blip2.referee import Blip2Referee
 from referee_core.referees.blip2.text import SPECIAL
+from referee_core.referees.pixels import square
 
 WORDS = ["a", "an", "and", "red", "blue", "cat", "dog", "ball", "run", "##ning", "(", ")", ",", "1", "2"]
 
 
 class ToyReferee:
-    """Two smooth losses of a picture; ``asked`` lists (number of views, terms) of every call."""
+    """Two smooth losses of a picture; ``asked`` lists (number of views, terms) of every
+    judgement, ``looked`` the number of views of every look."""
 
-    image_size = 8
     terms = ("level", "waves")
+    probability = None
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.looked = [], []
         self.pattern = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
 
     def encode(self, text):
         if not text:
             raise ValueError("The text for the referee is empty.")
         return len(text) / 10
+
+    def prepare(self, images, pooled=False):
+        return square(images, 8, pooled)
+
+    def encode_images(self, views):
+        self.looked.append(len(views))
+        return views
 
     def losses(self, images, text, terms):
         self.asked.append((len(images), tuple(terms)))

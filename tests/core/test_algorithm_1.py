@@ -8,12 +8,13 @@ import torch
 
 from referee_core.augment import NONE, PAPER
 from referee_core.averaging import EMARestart
-from referee_core.methods.referee_can_play import REFERENCE_CODE, Settings, generators, referee_can_play
+from referee_core.methods.referee_can_play import PURPOSES, REFERENCE_CODE, Settings, referee_can_play
+from referee_core.randomness import generators
 
 
 def algorithm_1(toys, z, A, seed, steps, tail, w1, e_s, e_rs, sigma_z, lr, lr_sds, decay, sigma_g, sigma_tail):
     """The paper's Algorithm 1 for one picture [1, ...], line by line; yields z_i. lr and lr_sds are functions of i."""
-    streams = generators([seed])
+    streams = generators([seed], PURPOSES)
 
     def draw(purpose):
         return torch.randn(z.shape[1:], generator=streams[purpose][0]).double()
@@ -49,7 +50,7 @@ def algorithm_1(toys, z, A, seed, steps, tail, w1, e_s, e_rs, sigma_z, lr, lr_sd
 
 
 @pytest.mark.parametrize("augmentation", [NONE, replace(PAPER, count=3)])
-@pytest.mark.parametrize("variant", ["paper", "reference code"])
+@pytest.mark.parametrize("variant", ["paper", "as printed", "reference code"])
 def test_the_loop_is_algorithm_1(toys, variant, augmentation):
     steps, tail, restart = 14, 3, EMARestart(start=4, interval=3)
 
@@ -61,6 +62,9 @@ def test_the_loop_is_algorithm_1(toys, variant, augmentation):
 
     if variant == "paper":
         settings = Settings(steps=steps, tail=tail)
+        symbols = {"lr": lr, "lr_sds": lr, "decay": 0.0, "sigma_g": 0.2, "sigma_tail": 0.2}
+    elif variant == "as printed":  # without the noise on the gradient that makes w1 act
+        settings = Settings(steps=steps, tail=tail, gradient_noise=0.0)
         symbols = {"lr": lr, "lr_sds": lr, "decay": 0.0, "sigma_g": 0.0, "sigma_tail": 0.2}
     else:
         settings = replace(REFERENCE_CODE, steps=steps, tail=tail)

@@ -47,7 +47,7 @@ def test_a_decay_outside_0_to_1_is_refused(decay):
 def test_the_papers_run_has_160_steps_150_with_the_referee_and_restarts_at_40_and_100(toys):
     steps = play(toys, Settings(), averaging=EMARestart())
     assert (len(steps), len(toys.referee.asked)) == (160, 150)
-    assert [step.index + 1 for step in steps if step.restart] == [40, 100]
+    assert [step.index + 1 for step in steps if step.marked] == [40, 100]
 
 
 STILL = Settings(steps=20, tail=4, patience=2, lr=Schedule(0.0, 0.0), noise=0.0)  # nothing moves: it gives up at once
@@ -64,11 +64,11 @@ STILL = Settings(steps=20, tail=4, patience=2, lr=Schedule(0.0, 0.0), noise=0.0)
 )
 def test_every_step_knows_when_the_next_restart_comes(toys, settings, parts, restarts):
     steps = play(toys, settings, averaging=EMARestart(start=3, interval=3), **parts)
-    assert [step.index + 1 for step in steps if step.restart] == restarts
+    assert [step.index + 1 for step in steps if step.marked] == restarts
     for step in steps:
         if settings.patience == 0 or step.steps < settings.steps:  # before, nobody knows that the run will end early
             coming = [r - step.index - 1 for r in restarts if r > step.index + 1]
-            assert step.restart_in == (coming[0] if coming else None)
+            assert step.note == (f"restart in {coming[0]}" if coming else "")
 
 
 def test_a_restart_puts_z_at_its_average(toys):

@@ -18,7 +18,7 @@ def pictures():
 
 def test_losses_are_those_of_the_networks_heads_one_picture_at_a_time(blip2_referee):
     text, net = blip2_referee.encode("a red cat"), blip2_referee.network
-    losses = blip2_referee.losses(pictures(), text, ("itm", "caption"))
+    losses = blip2_referee.losses(blip2_referee.encode_images(pictures()), text, ("itm", "caption"))
     for i, picture in enumerate(pictures().split(1)):
         image = net.encode_image(normalise(picture))
         itm = itm_loss(net.itm_logits(image, text.match_ids, text.mask))
@@ -32,14 +32,14 @@ def test_only_the_asked_terms_are_computed(blip2_referee):
     blip2_referee.network.qformer.register_forward_hook(lambda *_: calls.append(1))
     for terms in (("itm",), ("caption",), ("itm", "caption")):
         calls.clear()
-        assert tuple(blip2_referee.losses(pictures(), text, terms)) == terms
+        assert tuple(blip2_referee.losses(blip2_referee.encode_images(pictures()), text, terms)) == terms
         assert len(calls) == len(terms)
 
 
 def test_the_network_is_frozen_and_gradients_reach_every_picture(blip2, vocabulary):
     referee = Blip2Referee(blip2.train(), vocabulary)
     images = pictures().requires_grad_()
-    losses = referee.losses(images, referee.encode("a red cat"), referee.terms)
+    losses = referee.losses(referee.encode_images(images), referee.encode("a red cat"), referee.terms)
     for loss in losses.values():
         (gradient,) = torch.autograd.grad(loss.sum(), images, retain_graph=True)
         assert (gradient.flatten(1).norm(dim=1) > 1e-6).all()
@@ -49,7 +49,9 @@ def test_the_network_is_frozen_and_gradients_reach_every_picture(blip2, vocabula
 
 def test_the_text_matters(blip2_referee):
     texts = (blip2_referee.encode(text) for text in ("a red cat", "a blue cat"))
-    red, blue = (blip2_referee.losses(pictures(), text, blip2_referee.terms) for text in texts)
+    red, blue = (
+        blip2_referee.losses(blip2_referee.encode_images(pictures()), text, blip2_referee.terms) for text in texts
+    )
     for term in blip2_referee.terms:
         assert ((red[term] - blue[term]).abs() > 1e-4).all()
 
@@ -70,7 +72,7 @@ def kept_bytes(referee, checkpointing):
     size = referee.image_size
     text = referee.encode("red " * (referee.network.config.max_text_tokens - 2))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        referee.losses(torch.rand(1, 3, size, size, requires_grad=True), text, referee.terms)
+        referee.losses(referee.encode_images(torch.rand(1, 3, size, size, requires_grad=True)), text, referee.terms)
     return sum(kept.values())
 
 
@@ -106,7 +108,7 @@ def test_gradients_survive_a_tower_in_fp16(blip2, vocabulary, monkeypatch):
     def gradient(network):
         images = pictures().float().requires_grad_()
         judge = Blip2Referee(network, vocabulary)
-        loss = judge.losses(images, judge.encode("a red cat"), ("itm", "caption"))
+        loss = judge.losses(judge.encode_images(images), judge.encode("a red cat"), ("itm", "caption"))
         return torch.autograd.grad(1e-7 * (loss["itm"] + loss["caption"]).sum(), images)[0]
 
     exact = gradient(deepcopy(blip2).float())
@@ -124,7 +126,7 @@ def test_a_bf16_tower_judges_nearly_the_same(blip2, vocabulary, qformer):
     lower.vision.bfloat16()
     lower = Blip2Referee(lower, vocabulary)
     text = exact.encode("a red cat")
-    a, b = (r.losses(pictures().float(), text, r.terms) for r in (exact, lower))
+    a, b = (r.losses(r.encode_images(pictures().float()), text, r.terms) for r in (exact, lower))
     for term in exact.terms:
         assert b[term].dtype == torch.float32
         torch.testing.assert_close(b[term], a[term], rtol=0.05, atol=0.05)

@@ -44,8 +44,10 @@ def test_a_loaded_referee_judges_like_the_saved_one(file, blip2_referee):
     loaded = load(file)
     assert not any(p.requires_grad for p in loaded.network.parameters()) and not loaded.network.training
     images = torch.rand(2, 3, 8, 8)
-    expected = blip2_referee.losses(images.double(), blip2_referee.encode("a red cat"), ("itm", "caption"))
-    losses = loaded.losses(images, loaded.encode("a red cat"), ("itm", "caption"))
+    expected = blip2_referee.losses(
+        blip2_referee.encode_images(images.double()), blip2_referee.encode("a red cat"), ("itm", "caption")
+    )
+    losses = loaded.losses(loaded.encode_images(images), loaded.encode("a red cat"), ("itm", "caption"))
     for term, value in expected.items():
         torch.testing.assert_close(losses[term].double(), value, rtol=1e-4, atol=1e-5)
 

@@ -9,15 +9,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from referee_core.augment import NONE, PAPER
-from referee_core.losses import (
-    OUT_OF_MEMORY,
-    MicroBatch,
-    bind,
-    combine,
-    expected_loss,
-    plain_loss,
-)
-from referee_core.referees.pixels import clamp_straight_through, resize
+from referee_core.losses import MicroBatch, bind, combine, expected_loss, plain_loss
+from referee_core.memory import OUT_OF_MEMORY
+from referee_core.referees.pixels import clamp_straight_through, square
 
 VIEWS = replace(PAPER, count=5)
 
@@ -75,7 +69,8 @@ class Crammed:
 
     def __init__(self, referee, most):
         self.referee, self.most = referee, most
-        self.image_size, self.terms, self.encode = referee.image_size, referee.terms, referee.encode
+        self.terms, self.probability, self.encode = referee.terms, referee.probability, referee.encode
+        self.prepare, self.encode_images = referee.prepare, referee.encode_images
 
     def losses(self, images, text, terms):
         found = self.referee.losses(images, text, terms)
@@ -147,6 +142,19 @@ def test_combined_losses_add_up_and_number_their_terms(toy_referee, blip2_refere
     torch.testing.assert_close(terms["2.caption"], other[1]["caption"])
 
 
+def test_two_texts_on_one_referee_share_its_views_and_its_look(toy_referee, blip2_referee):
+    cat, long = bind(toy_referee, "a cat", level=1.0), bind(toy_referee, "a much longer text", level=1.0, waves=2.0)
+    other, images = bind(blip2_referee, "a dog", itm=1.0), leaf()
+    run(combine([cat, other, long], [1.0, 1.0, 0.5]), images)
+    assert toy_referee.looked == [10] and len(toy_referee.asked) == 2
+    total, terms, gradient = run(combine([cat, long], [1.0, 0.5]), images)
+    one, two = run(cat, images), run(long, images)
+    torch.testing.assert_close(total, one[0] + 0.5 * two[0])
+    torch.testing.assert_close(gradient, one[2] + 0.5 * two[2])
+    assert list(terms) == ["1.level", "2.level", "2.waves"]
+    torch.testing.assert_close(terms["2.waves"], two[1]["waves"])
+
+
 def test_a_combined_loss_of_weight_0_is_left_out(toy_referee, blip2_referee):
     cat, dog = bind(toy_referee, "a cat", level=1.0), bind(blip2_referee, "a dog", itm=1.0)
     assert combine([cat, dog], [0.0, 2.0]).names() == ["itm"]
@@ -175,25 +183,34 @@ def test_the_clamp_passes_gradients_straight_through():
     assert x.grad.tolist() == [2.0, 3.0, 4.0]
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+def test_saturated_pixels_keep_a_gradient_through_the_resize(pooled):
+    """A black and white picture, where bicubic weights overshoot the range."""
+    board = (torch.arange(16)[:, None] // 4 + torch.arange(16) // 4) % 2
+    images = board.double().expand(1, 3, 16, 16).clone().requires_grad_()
+    square(images, 10, pooled).sum().backward()
+    assert (images.grad != 0).all()
+
+
 def test_bicubic_resize_is_pillows_on_a_smooth_picture():
     y, x = torch.meshgrid(torch.linspace(0, 3, 64), torch.linspace(0, 3, 48), indexing="ij")
     picture = torch.stack([0.5 + 0.4 * torch.sin(x + y), 0.5 + 0.4 * torch.cos(x), 0.5 + 0.4 * torch.sin(2 * y)])
     as_bytes = (picture * 255).round().byte().permute(1, 2, 0).numpy()
     expected = np.asarray(Image.fromarray(as_bytes).resize((24, 24), Image.Resampling.BICUBIC)) / 255
-    seen = resize(picture[None], 24, pooled=False)[0].permute(1, 2, 0).numpy()
+    seen = square(picture[None], 24, pooled=False)[0].permute(1, 2, 0).numpy()
     assert np.abs(seen - expected).max() < 1.5 / 255
 
 
 def test_pooled_resize_is_the_mean_of_the_blocks_mean_and_maximum():
-    images = leaf(size=12).detach()
+    images = leaf(size=12).detach().clamp(0, 1)
     blocks = images.unfold(2, 3, 3).unfold(3, 3, 3).flatten(4)  # [B, 3, 4, 4, 9]
-    torch.testing.assert_close(resize(images, 4, pooled=True), (blocks.mean(-1) + blocks.amax(-1)) / 2)
+    torch.testing.assert_close(square(images, 4, pooled=True), (blocks.mean(-1) + blocks.amax(-1)) / 2)
 
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_a_picture_of_the_referees_size_is_not_resampled(pooled):
     images = leaf().detach().clamp(0, 1)
-    torch.testing.assert_close(resize(images, 8, pooled), images, rtol=0, atol=1e-15)
+    torch.testing.assert_close(square(images, 8, pooled), images, rtol=0, atol=1e-15)
 
 
 def test_expected_loss_shrinks_the_picture_as_the_augmentation_asks(toy_referee):

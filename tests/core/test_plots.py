@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from referee_core.plots import PALETTE, filmstrip, frames, gradient_view, history_plot, to_image, to_tensor
-from referee_core.record import Frame, History, Step
+from referee_core.record import LOSS, NORM, Frame, History, Step
 
 RED, GREEN, BLUE, GREY = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.5, 0.5)
 
@@ -17,10 +17,10 @@ def history_of(losses, **curves):
     """A history of a run with one picture: its losses (None while the referee rests) and other curves' values."""
     history = History(every=2)
     for i, loss in enumerate(losses):
-        terms = {name: torch.tensor([values[i]]) for name, values in curves.items()}
-        step = Step(i, len(losses), before=torch.zeros(1, 4, 2, 2), z=torch.zeros(1, 4, 2, 2), lr=1.0, terms=terms)
-        step.loss = None if loss is None else torch.tensor([loss])
-        step.x = flat(GREY)
+        step = Step(i, len(losses), before=torch.zeros(1, 4, 2, 2), z=torch.zeros(1, 4, 2, 2), x=flat(GREY))
+        for name, value in {"loss": loss, **{name: values[i] for name, values in curves.items()}}.items():
+            if value is not None:
+                step.add(LOSS, name, value)
         history.add(step, None)
     history.finish(flat(GREY))
     return history
@@ -48,13 +48,13 @@ def test_any_history_can_be_drawn(losses):
 
 
 def test_frames_are_the_recorded_pictures_and_the_result():
-    history = History(frames=[Frame(0, flat(RED), None, None), Frame(10, flat(GREEN), None, None)], final=flat(BLUE))
+    history = History(frames=[Frame(0, flat(RED), {}), Frame(10, flat(GREEN), {})], final=flat(BLUE))
     assert torch.equal(frames(history), torch.cat([flat(RED), flat(GREEN), flat(BLUE)]))
 
 
 def test_a_run_without_referee_can_be_drawn():
     history = history_of([None, None, None])
-    history.curves["SDS gradient"] = [torch.tensor([v]) for v in (3.0, 2.0, 1.0)]
+    history.curves[NORM] = {"SDS": [torch.tensor([v]) for v in (3.0, 2.0, 1.0)]}
     assert_is_picture(history_plot(history))
 
 
@@ -84,9 +84,9 @@ def test_every_curve_is_drawn_however_many():
         assert not torch.equal(history_plot(history_of([1.0, 50.0, 1.0], **turned)), whole), f"{name} is not drawn"
 
 
-def test_restarts_are_marked():
+def test_marked_steps_are_dashed_lines():
     plain, marked = history_of([3.0, 2.0, 1.0, 2.0]), history_of([3.0, 2.0, 1.0, 2.0])
-    marked.restarts = [1]
+    marked.marks = [1]
     difference = (history_plot(plain) - history_plot(marked)).abs().amax(0) > 0.1
     columns = difference.any(dim=0).nonzero()
     assert columns.max() - columns.min() <= 1
@@ -95,14 +95,14 @@ def test_restarts_are_marked():
 
 def test_each_picture_of_a_batch_has_its_own_plot():
     history = history_of([1.0, 2.0])
-    history.curves["loss"] = [torch.tensor([1.0, 5.0]), torch.tensor([2.0, 1.0])]
+    history.curves[LOSS] = {"loss": [torch.tensor([1.0, 5.0]), torch.tensor([2.0, 1.0])]}
     first, second, beyond = (history_plot(history, image=i) for i in (0, 1, 7))
     assert not torch.equal(first, second) and torch.equal(second, beyond)
 
 
 def test_a_filmstrip_holds_the_recorded_frames_and_the_result():
     history = History()
-    history.frames = [Frame(i, flat(colour), None, None) for i, colour in enumerate((RED, GREEN, RED))]
+    history.frames = [Frame(i, flat(colour), {}) for i, colour in enumerate((RED, GREEN, RED))]
     history.finish(flat(BLUE))
     strip = filmstrip(history, columns=3, size=32)
     assert_is_picture(strip)
@@ -123,7 +123,10 @@ def test_gradients_are_pictures_around_grey():
     gradient[0, 0, 1, 2] = 1e-5
     gradient[0, 3] = 7.0  # the fourth channel is not shown
     history = History()
-    history.frames = [Frame(0, flat(GREY), gradient, -gradient), Frame(1, flat(GREY), None, gradient)]
+    history.frames = [
+        Frame(0, flat(GREY), {"referee": gradient, "SDS": -gradient}),
+        Frame(1, flat(GREY), {"SDS": gradient}),
+    ]
     view = gradient_view(history, size=32)
     assert_is_picture(view)
     tile = 32**2
@@ -141,7 +144,7 @@ def test_a_history_without_gradients_says_so():
 
 def test_a_gradient_of_zero_is_grey():
     history = History()
-    history.frames = [Frame(0, flat(GREY), torch.zeros(1, 4, 4, 4), None)]
+    history.frames = [Frame(0, flat(GREY), {"referee": torch.zeros(1, 4, 4, 4)})]
     assert share(gradient_view(history, size=64), GREY)[0] == pytest.approx(64**2, rel=0.02)
 
 

@@ -5,14 +5,14 @@ import torch
 
 from referee_core.averaging import EMARestart
 from referee_core.methods.referee_can_play import Settings, referee_can_play
-from referee_core.record import History
+from referee_core.record import LOSS, NORM, SCHEDULE, History
 
-SETTINGS = Settings(steps=9, tail=3)
+SETTINGS, RESTARTS = Settings(steps=9, tail=3), EMARestart(start=2, interval=3)
 
 
 def recorded(toys, settings=SETTINGS, every=2, **options):
     """A run's history and its steps."""
-    options = {"loss": toys.loss, "prior": toys.prior, "averaging": EMARestart(start=2, interval=3)} | options
+    options = {"loss": toys.loss, "prior": toys.prior, "averaging": RESTARTS} | options
     history, steps = History(every), []
     for step in referee_can_play(toys.z, toys.decode, settings=settings, **options):
         history.add(step, toys.decode)
@@ -24,46 +24,45 @@ def recorded(toys, settings=SETTINGS, every=2, **options):
 def test_curves_hold_the_steps_values(toys):
     history, steps = recorded(toys)
     assert history.steps == len(steps) == 9
-    for name, values in {
-        "loss": [s.loss for s in steps],
-        "level": [s.terms.get("level") for s in steps],
-        "waves": [s.terms.get("waves") for s in steps],
-        "referee gradient": [s.referee_norm for s in steps],
-        "SDS gradient": [s.sds_norm for s in steps],
-        "learning rate": [torch.tensor([s.lr]) for s in steps],
-        "SDS weight": [torch.tensor([s.sds_weight]) for s in steps],
-    }.items():
-        for kept, value in zip(history.curves.pop(name), values, strict=False):
-            assert (kept is None) == (value is None)
-            assert kept is None or torch.equal(kept, value.float())
-    assert not history.curves
+    names = {LOSS: ["loss", "level", "waves"], NORM: ["SDS", "referee"], SCHEDULE: ["learning rate", "SDS weight"]}
+    assert {group: list(curves) for group, curves in history.curves.items()} == {g: n for g, n in names.items()}
+    for group, curves in history.curves.items():
+        for name, curve in curves.items():
+            for kept, step in zip(curve, steps, strict=True):
+                value = step.scalars.get(group, {}).get(name)
+                assert (kept is None) == (value is None)
+                assert kept is None or torch.equal(kept, value.float())
 
 
-@pytest.mark.parametrize("parts", [{}, {"loss": None}, {"prior": None}])
-def test_every_curve_has_one_entry_a_step_and_none_where_there_is_no_value(toys, parts):
-    history, steps = recorded(toys, **parts)
-    resting = [step.loss is None for step in steps]
-    for name, curve in history.curves.items():
-        assert len(curve) == 9, name
-        if name in ("loss", "level", "waves", "referee gradient"):
-            assert [value is None for value in curve] == resting
-        elif name != "learning rate":
-            assert all((value is None) == ("prior" in parts) for value in curve)
+def test_where_the_referee_rests_its_curves_hold_nothing(toys):
+    history, _ = recorded(toys)
+    resting = [False] * 6 + [True] * 3
+    for curve in (*history.curves[LOSS].values(), history.curves[NORM]["referee"]):
+        assert [value is None for value in curve] == resting
+    assert not any(value is None for value in history.curves[NORM]["SDS"])
 
 
-def test_restarts_are_listed(toys):
+@pytest.mark.parametrize(("part", "absent"), [("loss", "referee"), ("prior", "SDS")])
+def test_a_part_left_out_has_no_curves(toys, part, absent):
+    history, _ = recorded(toys, **{part: None})
+    assert absent not in history.curves[NORM] and (part == "loss") == (LOSS not in history.curves)
+    assert all(len(curve) == 9 for curves in history.curves.values() for curve in curves.values())
+
+
+def test_marked_steps_are_listed(toys):
     history, steps = recorded(toys)
-    assert history.restarts == [step.index for step in steps if step.restart] == [1, 4]
+    assert history.marks == [step.index for step in steps if step.marked] == [1, 4]
 
 
-def test_frames_show_the_picture_before_the_step_and_both_gradients(toys):
+def test_frames_show_the_picture_before_the_step_and_the_gradients(toys):
     history, steps = recorded(toys, Settings(steps=9, tail=0))
     before = [toys.z] + [step.z for step in steps]
     assert [frame.index for frame in history.frames] == [0, 2, 4, 6, 8]
     for frame in history.frames:
         torch.testing.assert_close(frame.image, toys.decode(before[frame.index]).clamp(0, 1).float())
-        assert torch.equal(frame.referee_gradient, steps[frame.index].referee_gradient.float())
-        assert torch.equal(frame.sds_gradient, steps[frame.index].sds_gradient.float())
+        assert list(frame.gradients) == ["referee", "SDS"]
+        for name, g in frame.gradients.items():
+            assert torch.equal(g, steps[frame.index].gradients[name].float())
 
 
 @pytest.mark.parametrize("parts", [{"loss": None}, {}])
@@ -72,18 +71,37 @@ def test_frames_without_the_referee_show_the_picture_before_the_step_too(toys, p
     history, steps = recorded(toys, **parts)
     before = [toys.z] + [step.z for step in steps]
     last = history.frames[-1]
-    assert steps[last.index].x is None and last.referee_gradient is None and last.sds_gradient is not None
+    assert steps[last.index].x is None and list(last.gradients) == ["SDS"]
     torch.testing.assert_close(last.image, toys.decode(before[last.index]).clamp(0, 1).float())
+
+
+def test_a_resumed_run_keeps_the_start_of_its_history(toys):
+    whole, _ = recorded(toys)
+    history = History(2)
+    for step in referee_can_play(toys.z, toys.decode, toys.loss, toys.prior, averaging=RESTARTS, settings=SETTINGS):
+        if step.index == 4:
+            break
+        history.add(step, toys.decode)
+        state = step.capture()
+    rest = History.after(history, 2)
+    for step in referee_can_play(
+        toys.z, toys.decode, toys.loss, toys.prior, averaging=RESTARTS, settings=SETTINGS, resume=state
+    ):
+        rest.add(step, toys.decode)
+    assert history.steps == 4 and len(history.frames) == 2, "the earlier history is left as it was"
+    assert rest.marks == whole.marks and [f.index for f in rest.frames] == [f.index for f in whole.frames]
+    torch.testing.assert_close(rest.curves, whole.curves)
 
 
 def test_the_finished_picture_and_the_best_latent_are_kept(toys):
     history, steps = recorded(toys)
     assert torch.equal(history.final, toys.decode(steps[-1].z).clamp(0, 1).float())
-    assert torch.equal(history.best_z, steps[-1].best_z) and torch.equal(history.best_loss, steps[-1].best_loss)
+    assert torch.equal(history.best_z, steps[-1].best_z.float())
+    assert torch.equal(history.best_loss, steps[-1].best_loss.float())
 
 
 def test_nothing_kept_holds_on_to_the_graph(toys):
     history, _ = recorded(toys)
-    kept = [value for curve in history.curves.values() for value in curve if value is not None]
-    kept += [t for f in history.frames for t in (f.image, f.referee_gradient, f.sds_gradient) if t is not None]
+    kept = [v for curves in history.curves.values() for curve in curves.values() for v in curve if v is not None]
+    kept += [t for f in history.frames for t in (f.image, *f.gradients.values())]
     assert kept and not any(t.requires_grad for t in [*kept, history.final, history.best_z, history.best_loss])

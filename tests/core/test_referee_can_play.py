@@ -9,8 +9,10 @@ import torch
 from referee_core.augment import PAPER
 from referee_core.averaging import EMARestart
 from referee_core.losses import bind
-from referee_core.methods.referee_can_play import Settings, generators, referee_can_play
+from referee_core.methods.referee_can_play import PURPOSES, Settings, referee_can_play
 from referee_core.priors.sds import SDS
+from referee_core.randomness import generators
+from referee_core.record import LOSS, NORM, SCHEDULE
 from referee_core.schedules import Schedule
 
 SHORT = Settings(steps=7, tail=2)
@@ -29,17 +31,19 @@ def assert_same_run(a, b):
 def test_the_referees_gradient_is_w1_times_as_long_as_that_of_score_distillation(toys):
     for w1 in (0.5, 2.0, 3.0):
         for step in play(toys, replace(SHORT, w1=w1))[:5]:
-            for g_ref, g_sds in zip(step.referee_gradient, step.sds_gradient, strict=True):
+            for g_ref, g_sds in zip(step.gradients["referee"], step.gradients["SDS"], strict=True):
                 assert float(g_ref.norm() / g_sds.norm()) == pytest.approx(w1, rel=1e-12)
 
 
 def test_records_say_what_happened(toys):
     settings, before = Settings(steps=6, tail=1), toys.z
     for i, step in enumerate(play(toys, settings, averaging=EMARestart(start=2, interval=2))):
-        assert (step.index, step.steps, step.restart) == (i, 6, i + 1 in (2, 4))
-        assert step.lr == pytest.approx(0.75 + 0.25 * math.cos(math.pi * i / 6))
-        assert step.sds_weight == pytest.approx(600 + 200 * math.cos(math.pi * i / 6))
-        torch.testing.assert_close(step.sds_norm, step.sds_gradient.flatten(1).norm(dim=1))
+        assert (step.index, step.steps, step.marked) == (i, 6, i + 1 in (2, 4))
+        assert step.note == ("restart in 1" if i in (0, 2) else "restart in 2" if i == 1 else "")
+        plan = {name: value.item() for name, value in step.scalars[SCHEDULE].items()}
+        cosine = math.cos(math.pi * i / 6)
+        assert plan == pytest.approx({"learning rate": 0.75 + 0.25 * cosine, "SDS weight": 600 + 200 * cosine})
+        torch.testing.assert_close(step.scalars[NORM]["SDS"], step.gradients["SDS"].flatten(1).norm(dim=1))
         if i < 5:
             torch.testing.assert_close(step.x.detach(), toys.decode(before))
             leaf = before.detach().clone().requires_grad_()
@@ -48,12 +52,13 @@ def test_records_say_what_happened(toys):
             terms = toys.referee.losses(x, 0.5, ("level", "waves"))
             loss = terms["level"] + 0.5 * terms["waves"]
             (g,) = torch.autograd.grad(loss.sum(), leaf)
-            torch.testing.assert_close(step.loss, loss.detach())
-            torch.testing.assert_close(step.referee_norm, g.flatten(1).norm(dim=1))
-            assert list(step.terms) == ["level", "waves"]
-            torch.testing.assert_close(step.terms["waves"], terms["waves"].detach())
+            torch.testing.assert_close(step.scalars[LOSS]["loss"], loss.detach())
+            torch.testing.assert_close(step.scalars[NORM]["referee"], g.flatten(1).norm(dim=1))
+            assert list(step.scalars[LOSS]) == ["loss", "level", "waves"]
+            torch.testing.assert_close(step.scalars[LOSS]["waves"], terms["waves"].detach())
         else:
-            assert step.loss is step.x is step.referee_norm is step.referee_gradient is None and step.terms == {}
+            assert step.x is None and LOSS not in step.scalars
+            assert list(step.scalars[NORM]) == list(step.gradients) == ["SDS"]
         assert not step.z.requires_grad
         before = step.z
 
@@ -67,24 +72,24 @@ def test_the_referee_rests_in_the_tail_and_nothing_is_decoded(toys):
 def test_loss_alone_and_prior_alone_have_no_tail(toys):
     alone = play(toys, prior=None)
     assert toys.decode.calls == SHORT.steps
-    assert all(step.sds_gradient is None and step.sds_norm is None for step in alone)
+    assert all(list(step.scalars[NORM]) == list(step.gradients) == ["referee"] for step in alone)
     for step in play(toys, loss=None):
-        assert step.loss is step.referee_gradient is None and step.sds_norm.shape == (2,)
+        assert LOSS not in step.scalars and list(step.gradients) == ["SDS"]
     assert toys.decode.calls == SHORT.steps
 
 
 def test_loss_alone_is_adam_on_the_referees_gradient(toys):
     """Adam's first step is lr in the direction of the gradient's sign, whatever its length."""
     step = play(toys, replace(SHORT, noise=0), prior=None)[0]
-    g = step.referee_gradient
-    torch.testing.assert_close(g.flatten(1).norm(dim=1), 2.0 * step.referee_norm)
+    g = step.gradients["referee"]
+    torch.testing.assert_close(g.flatten(1).norm(dim=1), 2.0 * step.scalars[NORM]["referee"])
     torch.testing.assert_close(step.z, toys.z - 1.0 * g / (g.abs() + 1e-8))
 
 
 def test_prior_alone_is_plain_descent_on_score_distillation(toys):
     before = toys.z
     for step in play(toys, replace(SHORT, noise=0), loss=None):
-        torch.testing.assert_close(step.z, before - step.lr * step.sds_gradient)
+        torch.testing.assert_close(step.z, before - step.scalars[SCHEDULE]["learning rate"] * step.gradients["SDS"])
         before = step.z
 
 
@@ -121,8 +126,41 @@ def test_outside_the_mask_nothing_changes_bit_for_bit(toys, parts, averaging):
     for step in play(toys, mask=mask, averaging=averaging, **parts):
         assert torch.equal(step.z[~inside], toys.z[~inside])
         assert (step.z[inside] != toys.z[inside]).all()
-        for g in (step.referee_gradient, step.sds_gradient):
-            assert g is None or not g[~inside].any()
+        assert step.gradients and not any(g[~inside].any() for g in step.gradients.values())
+
+
+def test_a_soft_mask_lets_each_element_move_as_far_as_it_says(toys):
+    """With a gradient that never changes, half a mask is half the way, whatever Adam makes of the gradient's length."""
+
+    class Slope(type(toys.referee)):
+        def losses(self, images, text, terms):
+            return {"level": (images * self.pattern.to(images)).sum((1, 2, 3))}
+
+    def linear(z):
+        return 0.5 + 0.01 * type(toys.decode)()(z)  # never out of range
+
+    mask = torch.tensor([1.0, 0.75, 0.5, 0.25], dtype=torch.float64).view(1, 1, 1, 4).expand(1, 1, 4, 4)
+    settings = Settings(steps=20, tail=0, noise=0.0, lr=Schedule(0.01, 0.01))
+    options = {"loss": bind(Slope(), "a cat", level=1.0), "settings": settings}
+    free = list(referee_can_play(toys.z, linear, **options))[-1].z - toys.z
+    held = list(referee_can_play(toys.z, linear, mask=mask, **options))[-1].z - toys.z
+    assert free.abs().min() > 0.05
+    torch.testing.assert_close(held, mask * free, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.25, 0.5])
+def test_a_soft_mask_scales_score_distillation_too(toys, value):
+    mask = torch.full((1, 1, 4, 4), value, dtype=torch.float64)
+    settings = Settings(steps=1, tail=0, noise=0.0)
+    (free,), (held,) = (play(toys, settings, loss=None, **m) for m in ({}, {"mask": mask}))
+    torch.testing.assert_close(held.z - toys.z, value * (free.z - toys.z))
+
+
+def test_w1_acts_although_adam_evens_out_constant_factors(toys):
+    ends = {w1: play(toys, replace(SHORT, w1=w1), seed=4)[-1].z for w1 in (0.5, 2.0, 20.0)}
+    assert (ends[0.5] - ends[2.0]).abs().mean() > 0.01 < (ends[20.0] - ends[2.0]).abs().mean()
+    printed = {w1: play(toys, replace(SHORT, w1=w1, gradient_noise=0.0), seed=4)[-1].z for w1 in (0.5, 20.0)}
+    torch.testing.assert_close(printed[0.5], printed[20.0], rtol=1e-3, atol=1e-4)
 
 
 def test_a_full_mask_is_no_mask(toys):
@@ -148,7 +186,7 @@ def test_noise_has_the_asked_standard_deviation(toys):
 def test_best_is_the_latent_with_the_lowest_loss(toys):
     steps = play(toys, Settings(steps=25, tail=5, noise=0.5), averaging=EMARestart(start=10))
     zs = torch.stack([toys.z] + [step.z for step in steps[:-1]])  # before each step
-    losses = torch.stack([step.loss for step in steps[:20]])
+    losses = torch.stack([step.scalars[LOSS]["loss"] for step in steps[:20]])
     assert 0 < losses.argmin(0).min() and losses.argmin(0).max() < 19, "the minimum should lie inside the run"
     for n in (1, 7, 20, 25):
         lowest, at = losses[:n].min(0)
@@ -166,7 +204,7 @@ def test_the_seed_decides_everything(toys):
 
 
 def test_streams_are_all_different():
-    streams = [g for members in generators(range(8)).values() for g in members]
+    streams = [g for members in generators(range(8), PURPOSES).values() for g in members]
     assert len({tuple(torch.randn(3, generator=g).tolist()) for g in streams}) == len(streams) == 8 * 4
 
 
@@ -193,7 +231,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(toys, at, mask):
         if step.index == at - 1:
             state = step.capture()
             break
-    assert state.index == at and state.z.device.type == "cpu"
+    assert state.index == at and all(v.device.type == "cpu" for v in state.tensors.values())
     rest = play(toys, settings, resume=state, **options)
     assert [s.index for s in rest] == list(range(at, 7))
     assert_same_run(rest, whole[at:])
@@ -217,10 +255,10 @@ def test_patience_ends_the_referees_part_and_the_tail_follows(toys):
     )  # nothing moves, nothing improves
     steps = play(toys, settings)
     assert len(steps) == 1 + 4 + 3
-    assert [s.loss is None for s in steps] == [False] * 5 + [True] * 3
+    assert [LOSS not in s.scalars for s in steps] == [False] * 5 + [True] * 3
     assert [s.steps for s in steps] == [40] * 4 + [8] * 4
     full = play(toys, replace(settings, patience=0))
-    assert [s.sds_weight for s in steps[-3:]] == [s.sds_weight for s in full[-3:]], (
+    assert [s.scalars[SCHEDULE] for s in steps[-3:]] == [s.scalars[SCHEDULE] for s in full[-3:]], (
         "the tail keeps its place in the schedules"
     )
     assert len(play(toys, replace(settings, patience=1000))) == 40
@@ -234,9 +272,9 @@ def test_stop_at_ends_the_referees_part_once_every_picture_matches(toys, blip2_r
     expected = int((worst >= target).nonzero()[0]) + 1
     steps = play(toys, Settings(steps=12, tail=0, stop_at=target), loss=loss)
     assert len(steps) == expected
-    torch.testing.assert_close(steps[-1].match, (-steps[-1].terms["itm"]).exp())
+    torch.testing.assert_close(steps[-1].match, (-steps[-1].scalars[LOSS]["itm"]).exp())
     assert len(play(toys, Settings(steps=12, tail=2, stop_at=target), loss=loss)) == min(expected + 2, 12)
-    with pytest.raises(ValueError, match="itm_weight"):
+    with pytest.raises(ValueError, match="'stop_at' needs the probability"):
         play(toys, Settings(steps=3, tail=0, stop_at=0.5))
 
 
@@ -278,7 +316,7 @@ def test_a_referee_that_falls_silent_later_leaves_the_latent_finite(toys):
     z, loss = toys.z.float(), bind(Satisfied(), "a cat", level=1.0)
     steps = play(toys, Settings(steps=3, tail=0), z=z, loss=loss, prior=strong)
     assert all(torch.isfinite(step.z).all() for step in steps)
-    assert not steps[1].referee_gradient.any()
+    assert not steps[1].gradients["referee"].any()
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"tail": -1}, {"noise": -0.1}, {"w1": -1.0}])
@@ -289,7 +327,7 @@ def test_impossible_settings_are_refused(wrong):
 
 def test_a_tail_as_long_as_the_run_is_refused_where_a_tail_is_run(toys):
     long = replace(SHORT, tail=SHORT.steps)
-    with pytest.raises(ValueError, match="tail of 7"):
+    with pytest.raises(ValueError, match="'tail' of 7"):
         play(toys, long)
     assert len(play(toys, long, loss=None)) == len(play(toys, long, prior=None)) == 7
 

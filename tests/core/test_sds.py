@@ -6,7 +6,7 @@ import torch
 from referee_core.hosts.diffusers import GuidedUNet
 from referee_core.interfaces import NoiseLevel
 from referee_core.priors.sds import SDS
-from referee_core.schedules import constant
+from referee_core.schedules import Schedule, constant
 
 CFG = 30.0
 
@@ -22,7 +22,7 @@ def test_gradient_is_the_weighted_difference_of_noises_over_the_published_area(u
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     bars, (positive, negative) = scheduler.alphas_cumprod, prompts
     model = GuidedUNet(unet, bars, positive, negative, CFG, v_prediction=prediction == "velocity")
-    gradient = SDS(model).gradient(latents, 700.0, streams(3, 4))
+    gradient = SDS(model, constant(700.0)).gradient(latents, 0.3, streams(3, 4))
     for z, g, stream in zip(latents.split(1), gradient.split(1), streams(3, 4), strict=True):
         t = torch.randint(50, 950, (), generator=stream)
         eps = torch.randn(4, 4, 4, generator=stream).double()[None]
@@ -36,7 +36,7 @@ def test_gradient_is_the_weighted_difference_of_noises_over_the_published_area(u
 
 def test_weight_and_weighting_are_factors(denoiser, latents):
     def gradient(weight, **settings):
-        return SDS(denoiser, **settings).gradient(latents, weight, streams(0, 1))
+        return SDS(denoiser, constant(weight), **settings).gradient(latents, 0.5, streams(0, 1))
 
     torch.testing.assert_close(gradient(300.0), 3 * gradient(100.0))
     torch.testing.assert_close(gradient(100.0, weighting=1.0), gradient(50.0, weighting=2.0))
@@ -53,7 +53,7 @@ def test_the_pull_on_an_element_does_not_depend_on_the_resolution():
             return torch.zeros_like(x)
 
     for size in (8, 64):
-        gradient = SDS(Zero()).gradient(torch.ones(1, 4, size, size), 800.0, streams(0))
+        gradient = SDS(Zero()).gradient(torch.ones(1, 4, size, size), 0.0, streams(0))
         torch.testing.assert_close(gradient, torch.full_like(gradient, 800 * 2 / 64**2 * 0.6 / 0.8))
 
 
@@ -67,19 +67,26 @@ def test_timesteps_cover_the_range_and_nothing_else(denoiser, latents):
 
     prior, generators = SDS(Recorder(), t_min=200, t_max=203), streams(0, 1)
     for _ in range(40):
-        prior.gradient(latents, 1.0, generators)
+        prior.gradient(latents, 0.0, generators)
     assert set(seen) == {200, 201, 202, 203}
     assert SDS(denoiser).t_min == 50 and SDS(denoiser).t_max == 949
 
 
 def test_each_picture_draws_from_its_own_generator(denoiser, latents):
     prior = SDS(denoiser)
-    both = prior.gradient(latents, 800.0, streams(5, 6))
+    both = prior.gradient(latents, 0.0, streams(5, 6))
     for i in range(2):
-        alone = prior.gradient(latents[i : i + 1], 800.0, streams(5 + i))
+        alone = prior.gradient(latents[i : i + 1], 0.0, streams(5 + i))
         torch.testing.assert_close(alone[0], both[i], rtol=1e-12, atol=0)
-    same = prior.gradient(latents[:1].expand(2, -1, -1, -1), 800.0, streams(5, 6))
+    same = prior.gradient(latents[:1].expand(2, -1, -1, -1), 0.0, streams(5, 6))
     assert not torch.equal(same[0], same[1])
+
+
+def test_the_weight_follows_its_schedule(denoiser, latents):
+    falling, flat = SDS(denoiser, Schedule(800.0, 400.0)), SDS(denoiser, constant(1.0))
+    bare = flat.gradient(latents, 0.0, streams(0, 1))
+    for progress, weight in ((0.0, 800), (0.5, 600), (1.0, 400)):
+        torch.testing.assert_close(falling.gradient(latents, progress, streams(0, 1)), weight * bare)
 
 
 @pytest.mark.parametrize(("t_min", "t_max"), [(-1, 10), (10, 9), (0, 1000)])

@@ -37,7 +37,7 @@ def main() -> None:
                 results = []
                 for referee in referees:
                     assert referee.image_size == sizes["image_size"]
-                    loss = referee.losses(images, referee.encode(text), (term,))[term]
+                    loss = referee.losses(referee.encode_images(images), referee.encode(text), (term,))[term]
                     results.append((loss, torch.autograd.grad(loss.sum(), images)[0]))
                 for theirs, mine in zip(*results, strict=True):
                     difference = ((theirs - mine).norm() / theirs.norm()).item()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..pixels import normalise
+from ..pixels import normalise, square
 from .model import caption_loss, itm_loss
 from .text import EncodedText, Tokenizer
 
@@ -22,6 +22,7 @@ class LavisReferee:
     """
 
     terms = ("itm", "caption")
+    probability = "itm"
     checkpointing = False
 
     def __init__(self, model: Any):
@@ -30,21 +31,29 @@ class LavisReferee:
         words = model.tokenizer.get_vocab()
         self.tokenizer = Tokenizer(sorted(words, key=words.get), model.max_txt_len)
 
-    def activation_bytes(self, checkpointing: bool) -> int:
+    def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
         """Not known: 0."""
         return 0
 
     def encode(self, text: str) -> EncodedText:
         return self.tokenizer.encode(text)
 
-    def losses(self, images: torch.Tensor, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
-        model = self.model
-        mask, match_ids, caption_ids = text.for_images(images)
-        embeds = model.ln_vision(model.visual_encoder(normalise(images)))
-        queries = model.query_tokens.expand(len(images), -1, -1)
-        seen = torch.ones(embeds.shape[:-1], dtype=torch.long, device=images.device)
-        both = torch.cat([seen.new_ones(queries.shape[:-1]), mask.long()], dim=1)
-        image = {"encoder_hidden_states": embeds, "encoder_attention_mask": seen, "return_dict": True}
+    def notes(self, text: EncodedText) -> list[str]:
+        return text.notes
+
+    def prepare(self, images: torch.Tensor, pooled: bool = False) -> torch.Tensor:
+        return square(images, self.image_size, pooled)
+
+    def encode_images(self, views: torch.Tensor) -> torch.Tensor:
+        return self.model.ln_vision(self.model.visual_encoder(normalise(views)))
+
+    def losses(self, seen: torch.Tensor, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
+        model, embeds = self.model, seen
+        mask, match_ids, caption_ids = text.for_images(embeds)
+        queries = model.query_tokens.expand(len(embeds), -1, -1)
+        visible = torch.ones(embeds.shape[:-1], dtype=torch.long, device=embeds.device)
+        both = torch.cat([visible.new_ones(queries.shape[:-1]), mask.long()], dim=1)
+        image = {"encoder_hidden_states": embeds, "encoder_attention_mask": visible, "return_dict": True}
         losses = {}
         if "itm" in terms:
             hidden = model.Qformer.bert(match_ids, query_embeds=queries, attention_mask=both, **image).last_hidden_state

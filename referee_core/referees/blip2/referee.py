@@ -1,10 +1,11 @@
 """BLIP-2 behind the Referee interface."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from ..pixels import normalise
+from ..pixels import normalise, square
 from .model import Blip2, caption_loss, itm_loss
 from .text import EncodedText, Tokenizer
 
@@ -31,6 +32,8 @@ class Blip2Referee:
     The network is put to evaluation mode and its parameters are frozen; gradients reach the images.
     """
 
+    probability = "itm"
+
     def __init__(self, network: Blip2, vocabulary: list[str]):
         self.network = network.eval().requires_grad_(False)
         self.image_size = network.config.image_size
@@ -45,8 +48,8 @@ class Blip2Referee:
     def checkpointing(self, on: bool) -> None:
         self.network.vision.checkpointing = on
 
-    def activation_bytes(self, checkpointing: bool) -> int:
-        """About how many bytes one image keeps for its backward pass.
+    def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
+        """About how many bytes one image judged against so many texts keeps for its backward pass.
 
         With frozen weights a linear layer keeps nothing and each block of the tower keeps what its norms, attention and GELU
         read; with checkpointing its input, and all of it for the one block at work. The text side is counted at its token limit.
@@ -59,19 +62,32 @@ class Blip2Referee:
         layers = len(self.terms) * c.layers * rows * (6 * c.dim + 2 * c.mlp_dim)
         cross = 2 * tokens * c.dim * sum(layer.cross_attention is not None for layer in net.qformer.layers)
         words = 3 * c.max_text_tokens * c.vocab_size * c.caption_head
-        return tower * net.vision.cls_token.itemsize + (layers + cross + words) * net.vision_norm.weight.itemsize
+        side = cross + texts * (layers + words)
+        return tower * net.vision.cls_token.itemsize + side * net.vision_norm.weight.itemsize
 
     def encode(self, text: str) -> EncodedText:
         return self.tokenizer.encode(text)
 
-    def losses(self, images: torch.Tensor, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
-        net = self.network
-        mask, match_ids, caption_ids = text.for_images(images)
-        scale = HALF_PRECISION_SCALE if net.vision.cls_token.dtype == torch.float16 else 1.0
-        image = net.encode_image(normalise(ScaleGradient.apply(images, 1 / scale)))
+    def notes(self, text: EncodedText) -> list[str]:
+        return text.notes
+
+    def prepare(self, images: torch.Tensor, pooled: bool = False) -> torch.Tensor:
+        """Images [B, 3, H, W] as squares of the size that the tower was trained at."""
+        return square(images, self.image_size, pooled)
+
+    @property
+    def gradient_scale(self) -> float:
+        return HALF_PRECISION_SCALE if self.network.vision.cls_token.dtype == torch.float16 else 1.0
+
+    def encode_images(self, views: torch.Tensor) -> Any:
+        return self.network.encode_image(normalise(ScaleGradient.apply(views, 1 / self.gradient_scale)))
+
+    def losses(self, seen: Any, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
+        net, image = self.network, seen
+        mask, match_ids, caption_ids = text.for_images(next(kv for kv in image if kv is not None)[0])
         losses = {}
         if "itm" in terms:
             losses["itm"] = itm_loss(net.itm_logits(image, match_ids, mask))
         if "caption" in terms:
             losses["caption"] = caption_loss(net.caption_logits(image, caption_ids, mask), caption_ids, mask)
-        return {term: ScaleGradient.apply(loss, scale) for term, loss in losses.items()}
+        return {term: ScaleGradient.apply(loss, self.gradient_scale) for term, loss in losses.items()}
