@@ -8,9 +8,8 @@ import torch
 
 from .augment import Augmentation
 from .interfaces import Referee
+from .memory import is_out_of_memory
 from .referees.pixels import clamp_straight_through, resize
-
-OUT_OF_MEMORY = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # its name before PyTorch 2.5
 
 
 @dataclass(frozen=True)
@@ -158,8 +157,8 @@ def _judge_at_once(part: Part, views: torch.Tensor, gradients: bool, may_fail: b
             weighted, values = judge_views(part, leaf)
             slope = torch.autograd.grad(weighted.sum(), leaf)[0] if gradients else None
         return weighted.detach(), values.detach(), slope
-    except OUT_OF_MEMORY:
-        if not may_fail:
+    except RuntimeError as error:
+        if not (may_fail and is_out_of_memory(error)):
             raise
         return None
 

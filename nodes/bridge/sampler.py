@@ -19,8 +19,8 @@ from ...referee_core.priors.sds import SDS
 from ...referee_core.record import History, State, Step
 from ...referee_core.schedules import Schedule
 from ..sockets import LoadedLoss, Prior
-from .gradients import gradients_through
-from .memory import fitted, load_whole, memory_for, smallest
+from .differentiable import as_comfyui_does, differentiable
+from .memory import memory_for
 from .vae import Decoder
 
 
@@ -39,7 +39,7 @@ class GuidedDenoiser:
         return self.sampling.noise_scaling(sigma, zero, one), self.sampling.noise_scaling(sigma, one, zero)
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), memory_for("the diffusion model of 'model'"):
+        with as_comfyui_does(), memory_for("the diffusion model of 'model'"):
             denoised = self.guider(x, sigma, **self.extra_args)
         return denoised.clone()
 
@@ -104,16 +104,13 @@ def play(
             other latent is where the run starts.
     """
     loss = game.loss.loss if game.loss else None
-    patchers = [decoder.patcher, *(game.loss.patchers if game.loss else ())]
-    load_whole(patchers, also_load, decoder.memory_required(noise.shape, checkpointing=True) + smallest(loss))
-    device = patchers[-1].load_device if game.loss else noise.device
+    device = game.loss.patchers[-1].load_device if game.loss else noise.device
     empty = latent is None or torch.count_nonzero(latent) == 0
     augmentation = game.augmentation or NONE
-    views = augmentation.count * len(noise)
-    with (
-        gradients_through(*(p.model for p in patchers)),
-        fitted(decoder, loss, device, noise.shape, views, game.settings.micro_batch) as at_once,
-    ):
+    with differentiable(
+        decoder, loss=game.loss, also_load=also_load, shape=noise.shape,
+        views=augmentation.count * len(noise), asked=game.settings.micro_batch,
+    ) as block:  # fmt: skip
         z = (noise if empty else latent).to(device, torch.float32).clone()
 
         def decode(z: torch.Tensor) -> torch.Tensor:
@@ -127,7 +124,7 @@ def play(
             prior,
             augmentation,
             game.averaging,
-            replace(game.settings, micro_batch=at_once),
+            replace(game.settings, micro_batch=block.at_once),
             seed,
             mask.to(device, copy=True) if mask is not None else None,
             game.resume,
@@ -168,6 +165,7 @@ def run(
         samples = latent_format.process_out(history.best_z)
     samples = _restore_outside(samples.to(comfy.model_management.intermediate_device()), latent)
     image = game.vae.decode(samples)
+    image = image.reshape(-1, *image.shape[-3:])  # of a video VAE [B, 1, H, W, C]
     with torch.inference_mode(False):  # the state may be resumed, in which Adam writes to it
         history.finish(image.movedim(-1, 1))
     out = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
