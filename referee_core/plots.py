@@ -131,6 +131,7 @@ def gradient_view(history: History, image: int = 0, columns: int = 9, size: int 
             g = getattr(frame, attribute)
             if g is not None:
                 g = g[min(image, len(g) - 1), :3]
+                g = g.reshape(-1, *g.shape[-2:])  # of a video latent its one frame
                 shown = 0.5 + 0.5 * g / g.abs().max().clamp_min(1e-12)
                 row.append((f"{name} {frame.index + 1}", F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]))
         if row:

@@ -1,7 +1,7 @@
 """Load, let gradients pass, fit into memory: one context manager for every method.
 
-Nodes run in inference mode. The block leaves it, with ordinary tensors in place of the weights (gradients.py). All is put back
-however the block ends, and also while ComfyUI works in the middle of it (``as_comfyui_does``).
+Nodes run in inference mode. The block leaves it, with ordinary tensors in place of the weights (gradients.py). All is
+put back however the block ends, and also while ComfyUI works in the middle of it (``as_comfyui_does``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -97,7 +97,8 @@ def gradients_through(*passages: Passage, also_load: Sequence[Any] = (), memory:
     """Load models, leave inference mode and let gradients pass; none are computed for the weights.
 
     Args:
-        also_load: patchers of models without gradients, of which parts may stay behind. memory: bytes that the work needs.
+        also_load: patchers of models without gradients, of which parts may stay behind.
+        memory: bytes that the work needs.
     """
     block = Block(passages, also_load, memory)
     block.load()

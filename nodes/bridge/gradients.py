@@ -2,8 +2,8 @@
 
 ComfyUI's nodes run in inference mode, and so do its loaders. Here
 
-* each weight has an ordinary tensor over the same storage in its place: no memory is spent. Where that is not safe (pages of
-  dynamic VRAM) or not precise enough (fp16), a copy is in its place. The modules themselves stay the user's own;
+* each weight has an ordinary tensor over the same storage in its place: no memory is spent. Where that is not safe
+  (pages of dynamic VRAM) or not precise enough (fp16), a copy is in its place. The modules stay the user's own;
 * any other such tensor (of a latent format, a closure, a module that was replaced or loaded anew) is exchanged for an
   ordinary one when a function of PyTorch is called on it.
 

@@ -10,8 +10,8 @@ NOTE = "Latent scale of SD 1.5: without a MODEL it cannot be told from SDXL's. C
 def choose_latent_format(vae: Any, model: Any = None, name: str = "model") -> tuple[Any, str]:
     """The latent format of a run, and a note to show (empty if there is nothing to say).
 
-    Without a MODEL, VAEs of four channels count as SD 1.5's. Wan's two autoencoders, which normalise nothing themselves and
-    whose statistics are the same in all their models (Qwen-Image's among them), are known by their class.
+    Without a MODEL, VAEs of four channels count as SD 1.5's. Wan's two autoencoders, whose statistics are the same in
+    all models that use them (Qwen-Image's among them), are known by their class.
 
     Args:
         model: the run's ModelPatcher, or None. name: of the input it comes from, for messages.
@@ -37,8 +37,8 @@ def check_family(latent_format: Any, vae: Any, name: str = "model") -> None:
     else:
         return
     raise ValueError(
-        f"The inputs '{name}' and 'vae' belong to two model families: the model {mismatch}. Connect the VAE that belongs to "
-        f"the model of '{name}', and an empty latent or a picture encoded with that VAE."
+        f"The inputs '{name}' and 'vae' belong to two model families: the model {mismatch}. Connect the VAE that "
+        f"belongs to the model of '{name}', and an empty latent or a picture encoded with that VAE."
     )
 
 
@@ -53,8 +53,9 @@ def _of_vae(vae: Any) -> tuple[Any, str]:
     if isinstance(vae.first_stage_model, comfy.ldm.wan.vae2_2.WanVAE):
         return comfy.latent_formats.Wan22(), ""
     raise ValueError(
-        f"The scale of this VAE's latents ({vae.latent_channels} channels) is not known: models that share such a VAE scale them "
-        "differently. Connect the MODEL that the VAE belongs to, to 'model' (or to SDS Guidance, whose output goes to 'prior')."
+        f"The scale of this VAE's latents ({vae.latent_channels} channels) is not known: models with such a VAE "
+        "scale them differently. Connect the MODEL that the input 'vae' belongs to, to 'model', or an SDS Guidance "
+        "with it to 'prior'."
     )
 
 

@@ -13,8 +13,8 @@ from ...referee_core.memory import OUT_OF_MEMORY, is_out_of_memory
 from .gradients import OrdinaryTensors
 
 ENOUGH_VIEWS = 8
-"""Views at a time that keep a card busy. Checkpointing costs a third of the referee's time, smaller batches nearly nothing:
-it is used only where fewer than this would fit otherwise."""
+"""Views at a time that keep a card busy. Checkpointing costs a third of the referee's time, smaller batches nearly
+nothing: it is used only where fewer than this would fit otherwise."""
 VIEWS_ON_CPU = 10
 RESERVE = 256 * 2**20  # bytes left free, at least
 SHORT = "Memory ran out in"
@@ -66,7 +66,8 @@ def fitted(
 
     Args:
         passages: what gradients pass through behind the referees (see differentiable.py).
-        device: where the referee plays. shape: of the latent. views: in all. asked: the user's number of views at a time, 0 to choose.
+        device: where the referee plays. shape: of the latent. views: in all.
+        asked: the user's number of views at a time, 0 to choose.
     Yields: views at a time.
     """
     on_cpu = comfy.model_management.is_device_cpu(device)

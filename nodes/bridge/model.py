@@ -13,8 +13,8 @@ from .memory import checkpoint_blocks
 class DifferentiableModel:
     """The diffusion model of a ModelPatcher as a differentiable.Passage.
 
-    Inside the block, ``patcher.model.apply_model`` and what is built on it (``comfy.samplers.calc_cond_batch``, a guider) give
-    gradients by the latent and by the conditioning, if ``options`` are its model_options.
+    Inside the block, ``patcher.model.apply_model`` and what is built on it (``comfy.samplers.calc_cond_batch``, a
+    guider) give gradients by the latent and by the conditioning, if ``options`` are its model_options.
 
     Raises:
         ValueError: the weights are quantised, or computed outside PyTorch.
@@ -27,18 +27,18 @@ class DifferentiableModel:
         obstacle = _obstacle(self.network)
         if obstacle:
             raise ValueError(
-                f"No gradient passes through the MODEL of the input 'model': {obstacle}. Load it in bf16, fp16 or fp32 (Load Diffusion "
-                "Model with weight_dtype 'default', and a file that is not quantised)."
+                f"No gradient passes through the MODEL of the input 'model': {obstacle}. Load it in "
+                "bf16, fp16 or fp32: Load Diffusion Model with weight_dtype 'default', a file that is not quantised."
             )
 
     def options(self, model_options: dict) -> dict:
-        """The same options with PyTorch's own attention: other kernels have no backward pass, or a silently wrong one."""
+        """The same options with PyTorch's own attention: other kernels have no backward pass, or a wrong one."""
         transformer = {**model_options.get("transformer_options", {}), "optimized_attention_override": _attention}
         return {**model_options, "transformer_options": transformer}
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
-        """Bytes for one pass forward and backward: an estimate, what ComfyUI counts for one forward pass as often as there are
-        blocks; checkpointed, three times that (two ends of the network and a block at work)."""
+        """Bytes for one pass forward and backward, a rough estimate: what ComfyUI counts for one forward pass, as often
+        as there are blocks; checkpointed, three times that (both ends of the network and a block at work)."""
         blocks = sum(1 for _ in self._blocks())
         return self.patcher.model.memory_required(list(shape)) * (3 if checkpointing else max(3, blocks))
 

@@ -5,7 +5,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-import comfy.latent_formats
 import comfy.model_management
 import comfy.sample
 import comfy.sampler_helpers
@@ -20,6 +19,7 @@ from ...referee_core.record import History, State, Step
 from ...referee_core.schedules import Schedule
 from ..sockets import LoadedLoss, Prior
 from .differentiable import as_comfyui_does, differentiable
+from .latents import check_family, choose_latent_format
 from .memory import memory_for
 from .vae import Decoder
 
@@ -71,6 +71,7 @@ class RefereeCanPlay(comfy.samplers.Sampler):
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
         decoder = Decoder(self.game.vae)
+        check_family(model_wrap.inner_model.latent_format, self.game.vae)
         decoder.check_latent(noise)
         game = replace(self.game, settings=replace(self.game.settings, steps=len(sigmas) - 1))
         prior = SDS(GuidedDenoiser(model_wrap, extra_args), game.sds_weight, game.t_min, game.t_max)
@@ -156,10 +157,10 @@ def run(
     numbers = latent.get("batch_index") or range(len(latent["samples"]))
     game = replace(game, seeds=tuple((seed + i) % 2**64 for i in numbers))
     if prior is not None:
-        latent_format = prior.model.get_model_object("latent_format")
+        latent_format, _ = choose_latent_format(game.vae, prior.model, "prior")
         samples = _run_with_prior(game, prior, latent, on_step)
     else:
-        latent_format = {16: comfy.latent_formats.Flux}.get(game.vae.latent_channels, comfy.latent_formats.SD15)()
+        latent_format, _ = choose_latent_format(game.vae)
         samples = _run_without_prior(game, latent, latent_format, on_step)
     if best and history.best_loss.isfinite().all():
         samples = latent_format.process_out(history.best_z)
@@ -195,6 +196,7 @@ def _run_with_prior(game: Game, prior: Prior, latent: dict, on_step) -> torch.Te
     samples = comfy.sample.fix_empty_latent_channels(
         prior.model, latent["samples"], latent.get("downscale_ratio_spacial")
     )
+    Decoder(game.vae).check_latent(samples)
     noise = _noise(samples, game.seeds)
     sigmas = torch.linspace(1, 0, game.settings.steps + 1)
     return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=game.seeds[0])

@@ -14,8 +14,8 @@ CHECKPOINTED = ("ResnetBlock", "AttnBlock", "Upsample", "ResidualBlock", "Attent
 class Decoder:
     """DEC of a VAE for images: latents in the VAE's own scale -> images [B, 3, H, W], nominally in [0, 1].
 
-    The latents are [B, C, h, w], or [B, C, 1, h, w] where the VAE knows video (Wan, Qwen-Image, Cosmos). ``VAE.decode`` is not
-    used: it clamps, and on out-of-memory it falls back to a path without gradients.
+    The latents are [B, C, h, w], or [B, C, 1, h, w] where the VAE knows video (Wan, Qwen-Image, Cosmos).
+    ``VAE.decode`` is not used: it clamps, and on out-of-memory it falls back to a path without gradients.
 
     Attributes:
         patcher, precision: see differentiable.Passage. module: what gradients pass through. dtype: of its computations.
@@ -30,8 +30,8 @@ class Decoder:
         frames = vae.upscale_ratio[0](1) if self.video and isinstance(vae.upscale_ratio, tuple) else 1
         if vae.latent_dim not in (2, 3) or vae.output_channels != 3 or frames != 1:
             raise ValueError(
-                "The input 'vae' does not decode RGB images (but audio, layers with transparency or whole clips). Connect the VAE "
-                "of an image model, such as SD 1.5, SDXL, SD3, Flux or Qwen-Image."
+                "The input 'vae' does not decode RGB images (but audio, transparency or whole clips). "
+                "Connect the VAE of an image model, such as SD 1.5, SDXL, SD3, Flux or Qwen-Image."
             )
         self.latent_channels = vae.latent_channels
         self.precision = _precise(vae.device) if vae.vae_dtype == torch.float16 else None
@@ -44,21 +44,21 @@ class Decoder:
         """Raise a ValueError unless the latent is one this VAE can decode."""
         if samples.ndim not in (4, 5) or (samples.ndim == 5 and samples.shape[2] != 1):
             raise ValueError(
-                f"The input 'latent_image' has the shape {tuple(samples.shape)}: only images are supported, no audio and no video of "
-                "more than one frame. Connect an image latent, for example from Empty Latent Image or VAE Encode, or set the "
-                "length of a video latent to 1."
+                f"The input 'latent_image' has the shape {tuple(samples.shape)}: only images are supported, no "
+                "audio and no video of more than one frame. Connect an image latent, as from Empty Latent Image "
+                "or VAE Encode, or set the length of a video latent to 1."
             )
         if samples.shape[1] != self.latent_channels:
             raise ValueError(
-                f"The input 'latent_image' has {samples.shape[1]} channels and the VAE decodes {self.latent_channels}. Use the "
-                "latent node that belongs to this model family (Empty Latent Image for SD 1.5 and SDXL)."
+                f"The input 'latent_image' has {samples.shape[1]} channels and the VAE decodes {self.latent_channels}. "
+                "Use the latent node that belongs to this model family (Empty Latent Image for SD 1.5 and SDXL)."
             )
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
         """Bytes for one decode with its backward pass.
 
-        SD's autoencoder keeps 365 thousand numbers for each latent pixel, 90 thousand when its blocks are checkpointed (and
-        one block at work); ComfyUI counts 139 thousand for the decode alone.
+        SD's autoencoder keeps 365 thousand numbers for each latent pixel, 90 thousand when its blocks are checkpointed
+        (and one block at work); ComfyUI counts 139 thousand for the decode alone.
         """
         shape = (*shape[:2], *(1,) * self.video, *shape[-2:])
         return (1.5 if checkpointing else 3) * self._memory_used(shape, self.dtype)
