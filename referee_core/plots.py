@@ -126,7 +126,7 @@ def gradient_view(history: History, image: int = 0, columns: int = 9, size: int 
     for frame in history.frames:
         for name, gradients in frame.gradients.items():
             g = gradients[min(image, len(gradients) - 1), :3]
-            g = g.reshape(3, *g.shape[-2:])  # of a latent video, the first frame
+            g = g.reshape(-1, *g.shape[-2:])  # of a latent video, the first frame
             shown = 0.5 + 0.5 * g / g.abs().max().clamp_min(1e-12)
             enlarged = F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]
             rows.setdefault(name, []).append((f"{name} {frame.index + 1}", enlarged))

@@ -10,6 +10,7 @@ import comfy.utils
 import torch
 
 from ...referee_core.interfaces import NoiseLevel
+from .differentiable import as_comfyui_does
 from .memory import memory_for
 from .stateful import PREPARED, Memory, check
 
@@ -63,17 +64,18 @@ class GuidedDenoiser:
 
     def _predict(self, x: torch.Tensor, level: torch.Tensor, rows: tuple[int, ...]) -> torch.Tensor:
         """The prediction for those images of the batch, which are of one level."""
-        first, here = level[list(rows[:1])], list(rows)
+        first, here, batch = level[list(rows[:1])], list(rows), len(x)
         lower = self.levels.to(first)
         shown = {"sample_sigmas": torch.cat([first, lower[lower < first]])}
-        if len(rows) < len(x):  # where packs look for an image's place in the batch
-            shown["ad_params"] = {"sub_idxs": here, "full_length": len(x), "context_length": len(rows)}
+        if len(rows) < batch:  # where packs look for an image's place in the batch
+            shown["ad_params"] = {"sub_idxs": here, "full_length": batch, "context_length": len(rows)}
         options = self.options | {"transformer_options": self.options.get("transformer_options", {}) | shown}
         self.memory.restore()
-        with torch.inference_mode(), self._only(rows, len(x)), memory_for("the diffusion model of 'model'"):
+        x, level = x[here], level[here]
+        with as_comfyui_does(), self._only(rows, batch), memory_for("the diffusion model of 'model'"):
             if self.hooked:  # the weights of the last keyframe
                 self.guider.model_patcher.clear_cached_hook_weights()
-            return self.guider(x[here], level[here], **self.extra_args | {"model_options": options})
+            return self.guider(x, level, **self.extra_args | {"model_options": options})
 
     def _conds(self) -> dict[str, dict[str, list[dict]]]:
         """The guider's conditioning by attribute: ``conds``, and lists of the guider's own."""

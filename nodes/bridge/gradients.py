@@ -1,14 +1,20 @@
-"""Gradients inside ComfyUI, whose nodes run in inference mode and whose weights are inference tensors.
+"""Ordinary tensors in place of inference tensors, which autograd refuses even outside inference mode.
 
-Autograd refuses inference tensors even outside inference mode. For the time of a block, each such weight is replaced by
-an ordinary tensor over the same storage: no memory is spent, and everything is put back however the block ends. It is
-done anew for each run, because another node may have reloaded the weights in between.
+ComfyUI's nodes run in inference mode, and so do its loaders. Here
+
+* each weight has an ordinary tensor over the same storage in its place: no memory is spent. Where that is not safe
+  (pages of dynamic VRAM) or not precise enough (fp16), a copy is in its place. The modules stay the user's own;
+* any other such tensor (of a latent format, a closure, a module that was replaced or loaded anew) is exchanged for an
+  ordinary one when a function of PyTorch is called on it.
+
+Everything can be put back. When to do what is the subject of differentiable.py.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 
 def ordinary(t: torch.Tensor) -> torch.Tensor:
@@ -17,44 +23,91 @@ def ordinary(t: torch.Tensor) -> torch.Tensor:
     return alias.set_(t.untyped_storage(), t.storage_offset(), t.size(), t.stride())
 
 
-@contextmanager
-def gradients_through(*modules: torch.nn.Module) -> Iterator[None]:
-    """Leave inference mode; gradients pass through the modules, none are computed for their weights.
+class OrdinaryTensors(TorchFunctionMode):
+    """Gives every function of PyTorch ordinary tensors in place of inference tensors."""
 
-    Restores every parameter, buffer, flag and attention function in the end.
-    """
-    with ExitStack() as undo, torch.inference_mode(False), torch.enable_grad():
-        aliases: dict[int, torch.Tensor] = {}
-        for module in modules:
-            for part in module.modules():
-                _freeze(part, aliases, undo)
-                _use_differentiable_attention(part, undo)
-        yield
-
-
-def _freeze(part: torch.nn.Module, aliases: dict, undo: ExitStack) -> None:
-    for name, p in part._parameters.items():
-        if p is None:
-            continue
-        if p.is_inference():
-            if id(p) not in aliases:  # tied weights stay tied
-                aliases[id(p)] = torch.nn.Parameter(ordinary(p), requires_grad=False)
-            part._parameters[name] = aliases[id(p)]
-            undo.callback(part._parameters.__setitem__, name, p)
-        elif p.requires_grad:
-            p.requires_grad_(False)
-            undo.callback(p.requires_grad_, True)
-    for name, b in part._buffers.items():
-        if b is not None and b.is_inference():
-            part._buffers[name] = ordinary(b)
-            undo.callback(part._buffers.__setitem__, name, b)
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if (
+            torch.compiler.is_compiling()
+            or torch.is_inference_mode_enabled()
+            or getattr(func, "__name__", "") in ("__get__", "__set__")  # attributes of the tensor itself
+        ):
+            return func(*args, **kwargs)
+        return func(*map(_ordinary, args), **{name: _ordinary(value) for name, value in kwargs.items()})
 
 
-def _use_differentiable_attention(part: torch.nn.Module, undo: ExitStack) -> None:
-    """PyTorch's own attention in the VAE: other kernels may have no backward pass, or a silently wrong one."""
-    chosen = part.__dict__.get("optimized_attention")
+def _ordinary(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return ordinary(value) if value.is_inference() else value
+    if type(value) in (list, tuple):
+        return type(value)(map(_ordinary, value))
+    return value
+
+
+class StandIns:
+    """Ordinary tensors in place of a model's weights and buffers, from ``put`` until ``undo`` is closed."""
+
+    def __init__(self, patcher: Any, precision: torch.dtype | None = None):
+        self.patcher, self.precision = patcher, precision
+        self.copying = precision is not None or patcher.is_dynamic()
+        self._made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id of the weight: itself, its copy
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the copies take beside the model."""
+        if not self.copying:
+            return 0
+        return sum(p.numel() * (self.precision or p.dtype).itemsize for p in self.patcher.model.parameters())
+
+    def put(self, undo: ExitStack) -> None:
+        made = {}
+        for prefix, module in self.patcher.model.named_modules():
+            for table in (module._parameters, module._buffers):
+                for name, t in table.items():
+                    if t is None or not (self.copying or t.is_inference()):
+                        continue
+                    if id(t) not in made:  # tied weights stay tied
+                        made[id(t)] = self._made.get(id(t)) or (t, self._make(t, f"{prefix}.{name}".lstrip(".")))
+                    stand_in = made[id(t)][1]
+                    table[name] = stand_in
+                    undo.callback(_put_back, table, name, stand_in, t)
+            for p in module._parameters.values():
+                if p is not None and p.requires_grad:
+                    p.requires_grad_(False)
+                    undo.callback(p.requires_grad_, True)
+            _use_differentiable_attention(module, undo)
+        self._made = made if self.copying else {}
+
+    def _make(self, t: torch.Tensor, key: str) -> torch.Tensor:
+        made = self._copy(t, key) if self.copying else ordinary(t)
+        return torch.nn.Parameter(made, requires_grad=False) if isinstance(t, torch.nn.Parameter) else made
+
+    @torch.no_grad()
+    def _copy(self, t: torch.Tensor, key: str) -> torch.Tensor:
+        if t.is_meta:  # a weight that the file lacks: dynamic VRAM reads it as zeros
+            t = torch.zeros_like(t, device="cpu")
+        dtype = self.precision if self.precision is not None and t.is_floating_point() else t.dtype
+        copy = torch.empty_like(t, dtype=dtype, device=self.patcher.load_device).copy_(t)
+        patches = self.patcher.patches.get(key)
+        if patches and self.patcher.is_dynamic() and key not in self.patcher.backup:  # which come with a page
+            import comfy.lora
+
+            copy = comfy.lora.calculate_weight(patches, copy.float(), key).to(dtype)
+        return copy
+
+
+def _put_back(table: dict, name: str, stand_in: torch.Tensor, t: torch.Tensor) -> None:
+    if table.get(name) is stand_in:  # nobody has loaded another one in the meantime
+        table[name] = t
+
+
+def _use_differentiable_attention(module: torch.nn.Module, undo: ExitStack) -> None:
+    """PyTorch's own attention in place of ComfyUI's other ones for VAEs; what somebody else put there stays."""
+    chosen = module.__dict__.get("optimized_attention")
     if chosen is not None:
-        from comfy.ldm.modules.diffusionmodules.model import pytorch_attention
+        from comfy.ldm.modules.diffusionmodules import model
 
-        part.optimized_attention = pytorch_attention
-        undo.callback(setattr, part, "optimized_attention", chosen)
+        if getattr(chosen, "__module__", None) == model.__name__:
+            module.optimized_attention = model.pytorch_attention
+            undo.callback(setattr, module, "optimized_attention", chosen)

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import comfy.latent_formats
 import comfy.model_management
 import comfy.sample
 import comfy.sampler_helpers
@@ -14,141 +13,155 @@ import torch
 
 from ...referee_core.augment import NONE, Augmentation
 from ...referee_core.averaging import EMARestart
+from ...referee_core.interfaces import Denoiser
+from ...referee_core.interfaces import Prior as CorePrior
 from ...referee_core.methods.referee_can_play import PAPER, Settings, referee_can_play
-from ...referee_core.priors.sds import SDS
 from ...referee_core.record import History, State, Step
-from ...referee_core.schedules import Schedule
 from ..sockets import LoadedLoss, Prior
 from .denoiser import GuidedDenoiser
-from .gradients import gradients_through
-from .memory import fitted, load_whole, memory_for, smallest
+from .differentiable import differentiable
+from .inputs import check_finite
+from .latents import check_family, choose_latent_format
+from .memory import memory_for
 from .vae import Decoder
+
+OnStep = Callable[[Step, Callable], None]
 
 
 @dataclass(frozen=True)
-class Game:
-    """All that a run needs besides the latent and the seed."""
+class Setup:
+    """All that a run needs besides the latent and the seed.
+
+    Attributes:
+        seeds: one an image, instead of the guider's. notes: for the user, once the run has ended.
+    """
 
     vae: Any
     loss: LoadedLoss | None = None
-    sds_weight: Schedule = Schedule(800.0, 400.0)
-    t_min: int = 50
-    t_max: int = 949
+    make_prior: Callable[[Denoiser], CorePrior] | None = None
     augmentation: Augmentation | None = None
     averaging: EMARestart | None = None
     settings: Settings = PAPER
-    seeds: tuple[int, ...] | None = None  # one an image, instead of the guider's
+    seeds: tuple[int, ...] | None = None
     resume: State | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 class RefereeCanPlay(comfy.samplers.Sampler):
     """Algorithm 1 under a guider. The number of sigmas sets the number of steps; their values are not used, because
     score distillation draws its own noise levels."""
 
-    def __init__(self, game: Game, on_step: Callable[[Step, Callable], None] | None = None):
-        self.game, self.on_step = game, on_step
+    def __init__(self, setup: Setup, on_step: OnStep | None = None, model_input: str = "model"):
+        self.setup, self.on_step, self.model_input = setup, on_step, model_input
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
     ):
-        decoder = Decoder(self.game.vae)
-        decoder.check_latent(noise)
-        game = replace(self.game, settings=replace(self.game.settings, steps=len(sigmas) - 1))
-        prior = SDS(GuidedDenoiser(model_wrap, extra_args, denoise_mask), game.sds_weight, game.t_min, game.t_max)
-        report = None
-        if callback is not None:
-            report = lambda step: callback(step.index, step.z, step.z, step.steps)  # noqa: E731
-        return play(
-            game, decoder, prior, noise, latent_image, model_wrap.inner_model.latent_format, denoise_mask,
-            seed=game.seeds or extra_args.get("seed") or 0, also_load=[model_wrap.model_patcher, *model_wrap.loaded_models],
-            report=report, on_step=self.on_step,
-        )  # fmt: skip
+        if len(sigmas) < 2:
+            raise ValueError("The input 'sigmas' holds no step. It needs one value more than there are steps.")
+        latent_format = model_wrap.inner_model.latent_format
+        check_family(latent_format, self.setup.vae, self.model_input)
+        settings = replace(self.setup.settings, steps=len(sigmas) - 1)
+        setup = replace(self.setup, settings=settings, seeds=self.setup.seeds or extra_args.get("seed") or 0)
+        denoiser = GuidedDenoiser(model_wrap, extra_args, denoise_mask)
+
+        def on_step(step: Step, decode: Callable) -> None:
+            if callback is not None:
+                callback(step.index, step.z, step.z, step.steps)
+            if self.on_step is not None:
+                self.on_step(step, decode)
+
+        also_load = [model_wrap.model_patcher, *model_wrap.loaded_models]
+        return optimise(setup, denoiser, noise, latent_image, latent_format, denoise_mask, also_load, on_step)
 
 
-def play(
-    game: Game,
-    decoder: Decoder,
-    prior: SDS | None,
+def optimise(
+    setup: Setup,
+    denoiser: Denoiser | None,
     noise: torch.Tensor,
     latent: torch.Tensor | None,
     latent_format: Any,
     mask: torch.Tensor | None,
-    seed: int | tuple[int, ...],
     also_load: list,
-    report: Callable[[Step], None] | None,
-    on_step: Callable[[Step, Callable], None] | None,
+    on_step: OnStep,
 ) -> torch.Tensor:
     """Run the loop on loaded models and return the last latent, in the model's scale.
 
     Args:
-        noise, latent: [B, C, h, w] in the model's scale. An all-zero latent starts from the noise, as published; any
+        noise, latent: [B, C, ...] in the model's scale. An all-zero latent starts from the noise, as published; any
             other latent is where the run starts.
     """
-    loss = game.loss.loss if game.loss else None
-    patchers = [decoder.patcher, *(game.loss.patchers if game.loss else ())]
-    load_whole(patchers, also_load, decoder.memory_required(noise.shape, checkpointing=True) + smallest(loss))
-    device = patchers[-1].load_device if game.loss else noise.device
-    empty = latent is None or torch.count_nonzero(latent) == 0
-    augmentation = game.augmentation or NONE
+    decoder = Decoder(setup.vae)
+    decoder.check_latent(noise)
+    device = setup.loss.patchers[-1].load_device if setup.loss else noise.device
+    augmentation = setup.augmentation or NONE
+    start = noise if latent is None or torch.count_nonzero(latent) == 0 else latent
     views = augmentation.count * len(noise)
-    with (
-        gradients_through(*(p.model for p in patchers)),
-        fitted(decoder, loss, device, noise.shape, views, game.settings.micro_batch) as at_once,
-    ):
-        z = (noise if empty else latent).to(device, torch.float32).clone()
+    asked = setup.settings.micro_batch
+    with differentiable(
+        decoder, loss=setup.loss, also_load=also_load, shape=noise.shape, views=views, asked=asked
+    ) as block:
 
         def decode(z: torch.Tensor) -> torch.Tensor:
             with memory_for("the VAE"):
                 return decoder(latent_format.process_out(z))
 
         run = referee_can_play(
-            z,
+            z := start.to(device, torch.float32, copy=True),
             decode,
-            loss,
-            prior,
+            setup.loss and setup.loss.loss,
+            setup.make_prior(denoiser) if setup.make_prior and denoiser else None,
             augmentation,
-            game.averaging,
-            replace(game.settings, micro_batch=at_once),
-            seed,
-            mask.to(device, copy=True) if mask is not None else None,
-            game.resume,
+            setup.averaging,
+            replace(setup.settings, micro_batch=block.at_once),
+            setup.seeds,
+            None if mask is None else mask.to(device, torch.float32, copy=True),
+            setup.resume,
         )
         with closing(run), memory_for("the referee or the backward pass through the VAE"):
             for step in run:
                 z = step.z
-                if report is not None:
-                    report(step)
-                if on_step is not None:
-                    on_step(step, decode)
+                on_step(step, decode)
                 comfy.model_management.throw_exception_if_processing_interrupted()
         return z
 
 
 def run(
-    game: Game,
+    setup: Setup,
     prior: Prior | None,
     latent: dict,
     seed: int,
-    on_step: Callable[[Step, Callable], None],
+    on_step: OnStep,
     best: bool,
     history: History,
+    model: Any = None,
 ) -> tuple[dict, torch.Tensor]:
     """Run to the end and decode: (LATENT, IMAGE). ``best`` returns the step with the lowest referee loss.
 
     Image i of a batch goes the way it would go alone with the seed ``seed + i``.
+
+    Args:
+        model: only for the scale of its latents, where there is no prior.
     """
-    numbers = latent.get("batch_index") or range(len(latent["samples"]))
-    game = replace(game, seeds=tuple((seed + i) % 2**64 for i in numbers))
+    check_finite("latent_image", latent["samples"])
+    numbers = latent.get("batch_index") or []
+    if len(numbers) != len(latent["samples"]):
+        if numbers:
+            setup.notes.append("'batch_index' of the latent does not fit its batch and was left out")
+        numbers = range(len(latent["samples"]))
+    setup = replace(setup, seeds=tuple((seed + i) % 2**64 for i in numbers))
     if prior is not None:
         latent_format = prior.model.get_model_object("latent_format")
-        samples = _run_with_prior(game, prior, latent, on_step)
+        samples = _run_with_prior(setup, prior, latent, on_step)
     else:
-        latent_format = {16: comfy.latent_formats.Flux}.get(game.vae.latent_channels, comfy.latent_formats.SD15)()
-        samples = _run_without_prior(game, latent, latent_format, on_step)
-    if best and history.best_loss.isfinite().all():
+        latent_format, note = choose_latent_format(setup.vae, model)
+        setup.notes.extend([note] if note else [])
+        samples = _run_without_prior(setup, latent, latent_format, on_step)
+    if best and history.best_loss is not None and history.best_loss.isfinite().all():
         samples = latent_format.process_out(history.best_z)
     samples = _restore_outside(samples.to(comfy.model_management.intermediate_device()), latent)
-    image = game.vae.decode(samples)
+    image = setup.vae.decode(samples)
+    image = image.reshape(-1, *image.shape[-3:])  # of a video VAE [B, 1, H, W, C]
     with torch.inference_mode(False):  # the state may be resumed, in which Adam writes to it
         history.finish(image.movedim(-1, 1))
     out = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
@@ -169,28 +182,29 @@ def _noise(samples: torch.Tensor, seeds: tuple[int, ...]) -> torch.Tensor:
     return torch.cat([comfy.sample.prepare_noise(row, seed) for row, seed in zip(samples.split(1), seeds, strict=True)])
 
 
-def _run_with_prior(game: Game, prior: Prior, latent: dict, on_step) -> torch.Tensor:
+def _run_with_prior(setup: Setup, prior: Prior, latent: dict, on_step: OnStep) -> torch.Tensor:
     """The sampler under a CFGGuider of the prior's model, exactly as SamplerCustomAdvanced would drive it."""
-    sampler = RefereeCanPlay(replace(game, sds_weight=prior.weight, t_min=prior.t_min, t_max=prior.t_max), on_step)
+    sampler = RefereeCanPlay(replace(setup, make_prior=prior.make), on_step, model_input="prior")
+    check_family(prior.model.get_model_object("latent_format"), setup.vae, "prior")
     guider = comfy.samplers.CFGGuider(prior.model)
     guider.set_conds(prior.positive, prior.negative)
     guider.set_cfg(prior.cfg)
     samples = comfy.sample.fix_empty_latent_channels(
         prior.model, latent["samples"], latent.get("downscale_ratio_spacial")
     )
-    noise = _noise(samples, game.seeds)
-    sigmas = torch.linspace(1, 0, game.settings.steps + 1)
-    return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=game.seeds[0])
+    noise = _noise(samples, setup.seeds)
+    sigmas = torch.linspace(1, 0, setup.settings.steps + 1)
+    return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=setup.seeds[0])
 
 
-def _run_without_prior(game: Game, latent: dict, latent_format: Any, on_step) -> torch.Tensor:
+def _run_without_prior(setup: Setup, latent: dict, latent_format: Any, on_step: OnStep) -> torch.Tensor:
     """The loop with no diffusion model at all: only the VAE and the referee are loaded."""
-    decoder, samples, mask = Decoder(game.vae), latent["samples"], latent.get("noise_mask")
+    decoder, samples, mask = Decoder(setup.vae), latent["samples"], latent.get("noise_mask")
     decoder.check_latent(samples)
-    noise = _noise(samples, game.seeds)
+    noise = _noise(samples, setup.seeds)
     if torch.count_nonzero(samples):
         samples = latent_format.process_in(samples)
     if mask is not None:
-        mask = comfy.sampler_helpers.prepare_mask(mask, samples.shape, decoder.patcher.load_device).float()
-    z = play(game, decoder, None, noise, samples, latent_format, mask, game.seeds, [], None, on_step)
+        mask = comfy.sampler_helpers.prepare_mask(mask, samples.shape, decoder.patcher.load_device)
+    z = optimise(setup, None, noise, samples, latent_format, mask, [], on_step)
     return latent_format.process_out(z)

@@ -1,76 +1,79 @@
 """A ComfyUI VAE as a differentiable decoder."""
 
+from contextlib import ExitStack
 from typing import Any
 
+import comfy.model_management
 import torch
+
+from .memory import checkpoint_blocks
+
+CHECKPOINTED = ("ResnetBlock", "AttnBlock", "Upsample", "ResidualBlock", "AttentionBlock")  # in ComfyUI's autoencoders
 
 
 class Decoder:
-    """DEC of a 4-dimensional image VAE: latents in the VAE's own scale -> images [B, 3, H, W], nominally in [0, 1].
+    """DEC of a VAE for images: latents in the VAE's own scale -> images [B, 3, H, W], nominally in [0, 1].
 
+    The latents are [B, C, h, w], or [B, C, 1, h, w] where the VAE knows video (Wan, Qwen-Image, Cosmos).
     ``VAE.decode`` is not used: it clamps, and on out-of-memory it falls back to a path without gradients.
 
     Attributes:
-        patcher: what to load; module: what gradients pass through.
+        patcher, precision: see differentiable.Passage. module: what gradients pass through. dtype: of its computations.
     Raises:
-        ValueError: the VAE decodes video, audio or something other than RGB.
+        ValueError: the VAE decodes audio, several frames at once, or something other than RGB.
     """
 
     def __init__(self, vae: Any):
         if vae.first_stage_model is None:
             raise ValueError("The input 'vae' is empty: the checkpoint it comes from holds no VAE. Use Load VAE.")
-        if vae.latent_dim != 2 or vae.output_channels != 3:
+        self.video = vae.latent_dim == 3
+        frames = vae.upscale_ratio[0](1) if self.video and isinstance(vae.upscale_ratio, tuple) else 1
+        if vae.latent_dim not in (2, 3) or vae.output_channels != 3 or frames != 1:
             raise ValueError(
-                "The input 'vae' is not an image VAE (it decodes video or audio latents). Connect the VAE of SD 1.5, SDXL, "
-                "SD3 or Flux."
+                "The input 'vae' does not decode RGB images (but audio, transparency or whole clips). "
+                "Connect the VAE of an image model, such as SD 1.5, SDXL, SD3, Flux or Qwen-Image."
             )
         self.latent_channels = vae.latent_channels
-        if vae.patcher.is_dynamic() or vae.vae_dtype == torch.float16:
-            vae = self._private_copy(vae)
-        self.patcher, self.module, self.dtype = vae.patcher, vae.first_stage_model, vae.vae_dtype
+        self.precision = _precise(vae.device) if vae.vae_dtype == torch.float16 else None
+        self.patcher, self.module, self.dtype = vae.patcher, vae.first_stage_model, self.precision or vae.vae_dtype
         self._memory_used = vae.memory_used_decode
         low, high = vae.process_output(torch.tensor([0.0, 0.5])).tolist()
         self.scale, self.shift = (high - low) / 0.5, low
 
-    @staticmethod
-    def _private_copy(vae: Any) -> Any:
-        """The same VAE in ordinary memory and never in fp16, whose range its gradients leave. Under dynamic VRAM the weights
-        are pages that may go between forward and backward."""
-        import comfy.model_management
-        import comfy.model_patcher
-        import comfy.sd
-
-        dtype = vae.vae_dtype
-        if dtype == torch.float16:
-            bf16 = comfy.model_management.should_use_bf16(vae.device)
-            dtype = torch.bfloat16 if bf16 else torch.float32
-        copy = comfy.sd.VAE(sd={k: v.clone() for k, v in vae.get_sd().items()}, dtype=dtype)
-        copy.first_stage_model.to(dtype)  # its weights may have kept the file's type
-        old = copy.patcher
-        copy.patcher = comfy.model_patcher.ModelPatcher(copy.first_stage_model, old.load_device, old.offload_device)
-        return copy
-
     def check_latent(self, samples: torch.Tensor) -> None:
         """Raise a ValueError unless the latent is one this VAE can decode."""
-        if samples.ndim != 4:
+        if samples.ndim not in (4, 5) or (samples.ndim == 5 and samples.shape[2] != 1):
             raise ValueError(
-                f"The input 'latent_image' has {samples.ndim} dimensions {tuple(samples.shape)}: video and audio latents are "
-                "not supported. Connect an image latent, for example from Empty Latent Image or VAE Encode."
+                f"The input 'latent_image' has the shape {tuple(samples.shape)}: only images are supported, no "
+                "audio and no video of more than one frame. Connect an image latent, as from Empty Latent Image "
+                "or VAE Encode, or set the length of a video latent to 1."
             )
         if samples.shape[1] != self.latent_channels:
             raise ValueError(
-                f"The input 'latent_image' has {samples.shape[1]} channels and the VAE decodes {self.latent_channels}. Use the "
-                "latent node that belongs to this model family (Empty Latent Image for SD 1.5 and SDXL)."
+                f"The input 'latent_image' has {samples.shape[1]} channels and the VAE decodes {self.latent_channels}. "
+                "Use the latent node that belongs to this model family (Empty Latent Image for SD 1.5 and SDXL)."
             )
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
         """Bytes for one decode with its backward pass.
 
-        SD's autoencoder keeps 365 thousand numbers for each latent pixel, 90 thousand when its blocks are checkpointed (and
-        one block at work); ComfyUI counts 139 thousand for the decode alone.
+        SD's autoencoder keeps 365 thousand numbers for each latent pixel, 90 thousand when its blocks are checkpointed
+        (and one block at work); ComfyUI counts 139 thousand for the decode alone.
         """
+        shape = (*shape[:2], *(1,) * self.video, *shape[-2:])
         return (1.5 if checkpointing else 3) * self._memory_used(shape, self.dtype)
 
+    def checkpoint(self, undo: ExitStack) -> None:
+        checkpoint_blocks((m for m in self.module.modules() if type(m).__name__ in CHECKPOINTED), undo)
+
     def __call__(self, latent: torch.Tensor) -> torch.Tensor:
-        decoded = self.module.decode(latent.to(self.patcher.load_device, self.dtype)).float()
+        image = latent[:, :, 0] if latent.ndim == 5 else latent
+        image = image.to(self.patcher.load_device, self.dtype)
+        decoded = self.module.decode(image[:, :, None] if self.video else image).float()
+        decoded = decoded[:, :, 0] if decoded.ndim == 5 else decoded
         return decoded.to(latent.device) * self.scale + self.shift
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    """Instead of fp16, whose range a VAE's gradients leave."""
+    return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32

@@ -1,4 +1,4 @@
-"""Real checkpoints' architectures at full width with random weights, loaded by ComfyUI's own nodes: two steps of the method each.
+"""Real architectures at full width with random weights, loaded by ComfyUI's own nodes: two steps of the method each.
 
 Slow, and large: SDXL writes 7 GB. The referee has the published widths and vocabulary and is two blocks deep; with
 REFEREE_FULL_SIZE=1 in the environment it has its full depth.
@@ -27,7 +27,7 @@ MAKERS = (Path(__file__).parent / "random_checkpoints.py").read_text()
 
 @pytest.fixture(scope="module")
 def make(server):
-    """``make(folder, name, call)`` writes a file under models by a call of random_checkpoints; all are deleted in the end."""
+    """``make(folder, name, call)`` writes a file under models by a call of random_checkpoints; all are deleted."""
     written = []
 
     def run(folder: str, name: str, call: str) -> str:
@@ -81,8 +81,8 @@ def run(
     loaded = graph.add("RefereeLoader", referee_name=referee, precision="auto")[0]
     loss = graph.add("RefereeLoss", referee=loaded, text="a red cat", itm_weight=1.0, caption_weight=1.0)[0]
     prior = graph.add(
-        "RefereeSDSGuidance", model=model, positive=positive(graph, encoded[0]) if positive else encoded[0], negative=encoded[1],
-        cfg=7.5, weight=800.0, weight_end=400.0, schedule="cosine", t_min=50, t_max=949,
+        "RefereeSDSGuidance", model=model, positive=positive(graph, encoded[0]) if positive else encoded[0],
+        negative=encoded[1], cfg=7.5, weight=800.0, weight_end=400.0, schedule="cosine", t_min=50, t_max=949,
     )[0]  # fmt: skip
     augmentation = graph.add(
         "RefereeAugmentation", preset="custom", preset__count=2, preset__keep=0, preset__rotation=15.0,

@@ -1,4 +1,4 @@
-"""ComfyUI's memory management on a card made of main memory: too small for the diffusion model, or for anything at all."""
+"""ComfyUI's memory management on a card of main memory: too small for the diffusion model, or for anything at all."""
 
 import pytest
 
@@ -14,16 +14,18 @@ vram = card.plug_in()
     + inside.PLAYERS
     + """
 memory.RESERVE = 0
-seen, fitted = {}, sampler.fitted
+from pack.nodes.bridge import differentiable
+seen, fitted = {}, differentiable.fitted
 
 @contextmanager
-def spy(decoder, loss, device, shape, *views):
-    with fitted(decoder, loss, device, shape, *views) as at_once:
+def spy(passages, loss, device, shape, *views):
+    with fitted(passages, loss, device, shape, *views) as at_once:
         parts = [part for part in model.model.modules() if hasattr(part, "comfy_cast_weights")]
         seen.update(
-            needed=decoder.memory_required(shape, checkpointing=True) + sampler.smallest(loss), free=vram.free,
-            loaded=[p.loaded_size() for p in patchers], whole=[memory._is_whole(p) for p in patchers[:2]],
-            cast=sum(part.comfy_cast_weights for part in parts), patches=sum(len(part.weight_function) for part in parts),
+            needed=passages[0].memory_required(shape, checkpointing=True) + memory.smallest(loss), free=vram.free,
+            loaded=[p.loaded_size() for p in patchers], whole=[memory.is_whole(p) for p in patchers[:2]],
+            cast=sum(part.comfy_cast_weights for part in parts),
+            patches=sum(len(part.weight_function) for part in parts),
         )
         yield at_once
 
@@ -34,11 +36,12 @@ def add_lora(model):
     return model
 
 def compare(name, result):
-    return seen | {"sizes": sizes, "equal": torch.equal(result, roomy[name]), "off": (result - roomy[name]).abs().max().item()}
+    off = (result - roomy[name]).abs().max().item()
+    return seen | {"sizes": sizes, "equal": torch.equal(result, roomy[name]), "off": off}
 
 patchers = (vae.patcher, referee.patcher, model)
 sizes = [p.model_size() for p in patchers]
-sampler.fitted = spy
+differentiable.fitted = spy
 priors = {"plain": prior, "lora": replace(prior, model=add_lora(model))}
 roomy = {name: play(prior=p, at_once=1) for name, p in priors.items()}
 found["lora acts"] = (roomy["lora"] - roomy["plain"]).abs().max().item()

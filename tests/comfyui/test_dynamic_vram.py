@@ -15,6 +15,8 @@ vram = card.plug_in()
 import comfy.memory_management, comfy.model_patcher, comfy.sd
 import comfy_aimdo.host_buffer, comfy_aimdo.model_vbar as vbar
 from comfy.cli_args import args
+from pack.nodes.bridge import differentiable
+from pack.nodes.bridge.vae import Decoder
 from pack.tests.comfyui.random_checkpoints import autoencoder, fill
 
 class Pages:
@@ -38,10 +40,31 @@ def full_size_vae():
     with torch.inference_mode():
         return comfy.sd.VAE(sd={{name: t.clone() for name, t in weights.items()}}, dtype=torch.float32)
 
+def changed(vae):
+    # in place, as other nodes do: norms of other groups, a closure, a LoRA
+    decoder, g = vae.first_stage_model.decoder, torch.Generator().manual_seed(0)
+    decoder.norm_out.num_groups = 16
+    conv = decoder.conv_out.forward
+    decoder.conv_out.forward = lambda x: conv(x).sin()
+    name, weight = "decoder.mid.block_1.conv1.weight", weights["decoder.mid.block_1.conv1.weight"]
+    vae.patcher.add_patches({{name: ("diff", (0.05 * torch.randn(weight.shape, generator=g),))}})
+    return vae
+
+def decoded(vae):
+    decoder, z = Decoder(vae), torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    with differentiable.differentiable(decoder, shape=z.shape):
+        image = decoder(z.requires_grad_())
+        return image.detach(), torch.autograd.grad(image.square().sum(), z)[0]
+
+def gaps(a, b):
+    return [((x - y).abs().max() / y.abs().max()).item() for x, y in zip(a, b, strict=True)]
+
 def small():
     return {{"samples": torch.zeros(1, 4, 8, 8)}}
 
 expected = play(full_size_vae(), latent=small())
+as_they_are, expected_change = decoded(full_size_vae()), decoded(changed(full_size_vae()))
+found["the change shows"] = gaps(expected_change, as_they_are)
 mm.unload_all_models()
 dynamic = comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
 comfy.memory_management.aimdo_enabled = True
@@ -50,6 +73,7 @@ found["dynamic"] = [paged.is_dynamic(), vae.patcher.is_dynamic()]
 for run in ("first", "second"):
     found[run] = (play(vae, prior=replace(prior, model=paged), latent=small()) - expected).abs().max().item()
     found[f"on the card after the {{run}}"] = vram.used
+found["changed"] = gaps(decoded(changed(full_size_vae())), expected_change)
 found["paged"] = [sum(hasattr(part, "_v") for part in p.model.modules()) for p in (paged, vae.patcher)]
 """
 pytestmark = inside.NEEDS_CARD
@@ -67,3 +91,8 @@ def test_paged_models_give_the_same_latent(found):
 
 def test_no_copy_of_the_vae_stays_behind(found):
     assert found["on the card after the second"] == found["on the card after the first"]
+
+
+def test_what_others_changed_in_a_paged_vae_is_kept(found):
+    assert min(found["the change shows"]) > 0.05
+    assert max(found["changed"]) < 1e-4

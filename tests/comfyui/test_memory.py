@@ -9,7 +9,7 @@ CODE = """
 from dataclasses import replace
 import comfy.model_management as mm
 import torch
-from pack.nodes.bridge import memory
+from pack.nodes.bridge import memory, vae as vae_module
 from pack.nodes.bridge.demo import load_vae
 from pack.nodes.bridge.referees import load_referee
 from pack.nodes.bridge.sampler import Game, run
@@ -26,15 +26,16 @@ with torch.inference_mode():
         loss = LoadedLoss(bind(referee.referee, "a red circle", itm=1.0, caption=1.0), (referee.patcher,))
 plain, thrifty = (referee.referee.activation_bytes(on) for on in (False, True))
 decoder_module = vae.first_stage_model.decoder
-blocks = [b for b in decoder_module.modules() if type(b).__name__ in memory.CHECKPOINTED]
+blocks = [b for b in decoder_module.modules() if type(b).__name__ in vae_module.CHECKPOINTED]
 shape = torch.Size([1, 4, 16, 16])
-vae_plain, vae_thrifty = 3 * vae.memory_used_decode(shape, vae.vae_dtype), 1.5 * vae.memory_used_decode(shape, vae.vae_dtype)
+vae_plain, vae_thrifty = (factor * vae.memory_used_decode(shape, vae.vae_dtype) for factor in (3, 1.5))
 
 def latent(asked=0):
     seen = []
     def on_step(step, decode):
         seen.append([step.micro_batch, referee.referee.checkpointing, "forward" in blocks[0].__dict__])
-    game = Game(vae, loss, augmentation=replace(PAPER, count=12), settings=Settings(steps=2, lr=Settings().lr, micro_batch=asked))
+    settings = Settings(steps=2, lr=Settings().lr, micro_batch=asked)
+    game = Game(vae, loss, augmentation=replace(PAPER, count=12), settings=settings)
     with torch.inference_mode():
         out, _ = run(game, None, {"samples": torch.zeros(shape)}, 1, on_step, False, History())
     assert not referee.referee.checkpointing and "forward" not in blocks[0].__dict__

@@ -1,0 +1,161 @@
+"""Load, let gradients pass, fit into memory: one context manager for every method.
+
+Nodes run in inference mode. The block leaves it, with ordinary tensors in place of the weights (gradients.py). All is
+put back however the block ends, and also while ComfyUI works in the middle of it (``as_comfyui_does``).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
+
+import torch
+
+from ..sockets import LoadedLoss
+from .gradients import OrdinaryTensors, StandIns
+from .memory import ROOM, fitted, is_whole, load_whole, memory_for, smallest
+
+
+class Passage(Protocol):
+    """Something that gradients pass through: a VAE's decoder, a referee, a diffusion model.
+
+    Attributes:
+        patcher: ComfyUI's ModelPatcher of it.
+        precision: what its weights must be converted to, or None to leave them as they are.
+    """
+
+    patcher: Any
+    precision: torch.dtype | None
+
+    def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
+        """Bytes for one pass forward and backward of a latent of this shape, beside the weights."""
+
+    def checkpoint(self, undo: ExitStack) -> None:
+        """Compute inner pictures twice instead of keeping them, until ``undo`` is closed."""
+
+
+class Network:
+    """A referee's network as a Passage; the referee itself says what it needs (see ``fitted``)."""
+
+    precision = None
+
+    def __init__(self, patcher: Any):
+        self.patcher = patcher
+
+    def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
+        return 0.0
+
+    def checkpoint(self, undo: ExitStack) -> None:
+        pass
+
+
+class Block:
+    """A running ``differentiable`` block.
+
+    Attributes:
+        at_once: views that go through a referee at a time.
+    """
+
+    def __init__(self, passages: Sequence[Passage], also_load: Sequence[Any], memory: float):
+        self.stand_ins = [StandIns(p.patcher, p.precision) for p in passages]
+        self.also_load, self.memory = list(also_load), memory
+        self.at_once = 0
+        self._undo = ExitStack()
+
+    def load(self) -> None:
+        """Load everything; what gradients pass through is loaded whole. As ComfyUI does, in inference mode."""
+        whole = [s.patcher for s in self.stand_ins if not s.patcher.is_dynamic()]
+        paged = [s.patcher for s in self.stand_ins if s.patcher.is_dynamic()]
+        with torch.inference_mode():
+            load_whole(whole, [*paged, *self.also_load], self.memory + sum(s.bytes for s in self.stand_ins))
+
+    def enter(self) -> None:
+        try:
+            for s in self.stand_ins:
+                with memory_for(f"loading {type(s.patcher.model).__name__}", ROOM):
+                    s.put(self._undo)
+            self._undo.enter_context(OrdinaryTensors())
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        self._undo.close()
+
+    def refresh(self) -> None:
+        """Look again: load what has left its device meanwhile, and exchange what was loaded anew."""
+        self.leave()
+        if not all(s.patcher.is_dynamic() or is_whole(s.patcher) for s in self.stand_ins):
+            self.load()
+        self.enter()
+
+
+_running: list[Block] = []
+
+
+@contextmanager
+def gradients_through(*passages: Passage, also_load: Sequence[Any] = (), memory: float = 0.0) -> Iterator[Block]:
+    """Load models, leave inference mode and let gradients pass; none are computed for the weights.
+
+    Args:
+        also_load: patchers of models without gradients, of which parts may stay behind.
+        memory: bytes that the work needs.
+    """
+    block = Block(passages, also_load, memory)
+    block.load()
+    with torch.inference_mode(False), torch.enable_grad():
+        block.enter()
+        _running.append(block)
+        try:
+            yield block
+        finally:
+            _running.remove(block)
+            block.leave()
+
+
+@contextmanager
+def as_comfyui_does() -> Iterator[None]:
+    """For ComfyUI's own work in the middle of a block, such as a guider's call: in inference mode, on its own weights.
+
+    What that work has loaded, moved or replaced is looked after when it ends.
+    """
+    blocks = list(_running)
+    for block in reversed(blocks):
+        block.leave()
+    try:
+        with torch.inference_mode():
+            yield
+    except BaseException:
+        for block in blocks:
+            block.enter()
+        raise
+    for block in blocks:
+        block.refresh()
+
+
+@contextmanager
+def differentiable(
+    *passages: Passage,
+    loss: LoadedLoss | None = None,
+    also_load: Sequence[Any] = (),
+    shape: torch.Size,
+    views: int = 1,
+    asked: int = 0,
+) -> Iterator[Block]:
+    """Everything that a method needs around its loop: load, let gradients pass, and fit the work to the card's memory.
+
+    Args:
+        passages: a Decoder, a DifferentiableModel; what else gradients pass through.
+        loss: LoadedLoss or None; its referees are passages too.
+        also_load: patchers of models without gradients. shape: of the latent.
+        views: in all, of a step. asked: the user's number of views at a time, 0 to choose.
+    Yields: the Block, whose ``at_once`` is the number of views at a time.
+    """
+    core = loss.loss if loss else None
+    memory = smallest(core) + sum(p.memory_required(shape, checkpointing=True) for p in passages)
+    referees = [Network(patcher) for patcher in loss.patchers] if loss else []
+    device = (referees or passages)[-1].patcher.load_device
+    with (
+        gradients_through(*passages, *referees, also_load=also_load, memory=memory) as block,
+        fitted(passages, core, device, shape, views, asked) as block.at_once,
+    ):
+        yield block

@@ -1,0 +1,281 @@
+"""Gradients through whatever the user has made of VAE, MODEL and latent format; families of models."""
+
+import pytest
+
+from comfyui import inside
+from scripts.environment import find_comfyui
+
+CODE = (
+    inside.PLAYERS
+    + """
+import copy, time
+from contextlib import contextmanager, nullcontext
+import comfy.latent_formats, comfy.sd
+from comfy.ldm.wan.vae import WanVAE
+from pack.nodes.bridge import differentiable as d, gradients, latents
+from pack.nodes.bridge.model import DifferentiableModel
+from pack.nodes.bridge.vae import Decoder
+
+def message(f):
+    try:
+        f()
+        return ""
+    except ValueError as error:
+        return str(error)
+
+def gap(a, b):
+    return (a.float() - b.float()).abs().max().item()
+
+def picture(vae, z):  # as VAE Decode shows it, [B, 3, H, W]
+    with torch.inference_mode():
+        image = vae.decode(z)
+        return image.reshape(-1, *image.shape[-3:]).movedim(-1, 1).clone()
+
+def check(name, vae, z, tolerance=1e-2):
+    # against ComfyUI's own decode, and along one direction against differences of it
+    decoder, h = Decoder(vae), 1e-2
+    before = [p for p in vae.first_stage_model.parameters()]
+    direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(5))
+    with d.differentiable(decoder, shape=z.shape) as block:
+        leaf = z.clone().requires_grad_()
+        image = decoder(leaf)
+        toward = torch.cos(torch.arange(image.numel())).view(image.shape)
+        (g,) = torch.autograd.grad((image * toward).sum(), leaf)
+        block.refresh()
+        (again,) = torch.autograd.grad((decoder(leaf) * toward).sum(), leaf)
+        with torch.no_grad():
+            steps = [decoder(z + s * h * direction).double() for s in (1, -1)]
+    slope = ((steps[0] - steps[1]) * toward).sum().item() / (2 * h)
+    after = [p for p in vae.first_stage_model.parameters()]
+    found[name] = {
+        "picture": gap(image.detach().clamp(0, 1), picture(vae, z)), "again": torch.equal(g, again),
+        "slope": (g * direction).sum().item() / slope, "back": all(a is b for a, b in zip(before, after, strict=True)),
+    }
+
+def tamper(vae):
+    # what other nodes do to a VAE: a module without parameters, a closure, another forward, norms of other groups
+    module = vae.first_stage_model
+    colour, old = torch.tensor([0.9, 0.8, 1.1]).view(3, 1, 1), module.decoder.conv_out
+    weight, bias = old.weight, old.bias
+    module.decoder.conv_out = torch.nn.Identity()
+    module.decoder.conv_out.forward = lambda x: torch.nn.functional.conv2d(x, weight.to(x), bias.to(x), padding=1)
+    decode = module.decode
+    module.decode = lambda z: decode(z) * colour.to(z)
+    for part in module.decoder.mid.modules():
+        if isinstance(part, torch.nn.GroupNorm):
+            part.num_groups = 2
+    return vae
+
+z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+check("plain", vae, z)
+with torch.inference_mode():
+    tampered = tamper(load_vae())
+check("tampered", tampered, z)
+
+def in_half(vae):
+    with torch.inference_mode():
+        vae.first_stage_model.half()
+        vae.vae_dtype = torch.float16
+    return vae
+
+half = in_half(load_vae())
+found["half is precise"] = [str(Decoder(half).dtype), str(half.first_stage_model.decoder.conv_in.weight.dtype)]
+check("half", half, z)
+with torch.inference_mode():
+    check_half = in_half(tamper(load_vae()))
+check("tampered in half", check_half, z)
+found["tampering shows"] = gap(picture(vae, z), picture(tampered, z))
+
+with torch.inference_mode():
+    compiled = load_vae()
+    compiled.first_stage_model.decoder = torch.compile(compiled.first_stage_model.decoder, backend="aot_eager")
+check("compiled", compiled, z)
+
+# a latent format with statistics of its own, made in inference mode
+with torch.inference_mode():
+    class Statistics(comfy.latent_formats.SD15):
+        mean, std = torch.linspace(-1, 1, 4).view(1, 4, 1, 1), torch.linspace(1, 2, 4).view(1, 4, 1, 1)
+        def process_in(self, latent):
+            return (latent - self.mean) / self.std
+        def process_out(self, latent):
+            return latent * self.std + self.mean
+    statistics = Statistics()
+special = model.clone()
+special.add_object_patch("latent_format", statistics)
+result = play(prior=replace(prior, model=special))
+found["format"] = [bool(result.isfinite().all()), gap(result, play())]
+
+# something in the guider's call loads the VAE anew, and replaces a module of it
+reloaded, plain = [], play()
+def reload(apply, args):
+    reloaded.append(len(reloaded))
+    for name, p in list(vae.first_stage_model.named_parameters()):
+        comfy.utils.set_attr_param(vae.first_stage_model, name, p.clone())
+    old = vae.first_stage_model.decoder.conv_out
+    new = torch.nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1)
+    new.load_state_dict(old.state_dict())
+    vae.first_stage_model.decoder.conv_out = new
+    return apply(args["input"], args["timestep"], **args["c"])
+reloading = model.clone()
+reloading.set_model_unet_function_wrapper(reload)
+found["reloaded"] = [torch.equal(play(prior=replace(prior, model=reloading)), plain), len(reloaded)]
+found["after the reload"] = torch.equal(play(), plain)
+
+# gradients through the MODEL itself
+x, sigma = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)), torch.tensor([1.5])
+text = cond[0][0].clone()
+def predict(network, x, text, options):
+    return network.apply_model(x, sigma, c_crossattn=text, transformer_options=options.get("transformer_options", {}))
+def slopes(checkpointed=False):
+    through = DifferentiableModel(model)
+    options = through.options(model.model_options)
+    with d.differentiable(through, shape=x.shape):
+        with d.ExitStack() as undo:
+            if checkpointed:
+                through.checkpoint(undo)
+            leaves = [x.clone().requires_grad_(), text.clone().requires_grad_()]
+            found["model value"] = predict(model.model, *leaves, options).detach().sum().item()
+            return torch.autograd.grad(predict(model.model, *leaves, options).square().sum(), leaves)
+with torch.inference_mode(False):
+    twin = load_model().model  # of ordinary tensors
+    twin.requires_grad_(False)
+    leaves = [x.clone().requires_grad_(), text.clone().requires_grad_()]
+    expected = torch.autograd.grad(predict(twin, *leaves, {}).square().sum(), leaves)
+found["model"] = [gap(a, b) / b.abs().max().item() for a, b in zip(slopes(), expected)]
+found["model twice"] = [gap(a, b) / b.abs().max().item() for a, b in zip(slopes(True), expected)]
+def bad_attention(*args, **kwargs):
+    raise AssertionError("a kernel without gradients")
+sage = model.clone()
+sage.model_options["transformer_options"]["optimized_attention_override"] = bad_attention
+chosen = DifferentiableModel(sage).options(sage.model_options)["transformer_options"]["optimized_attention_override"]
+own = sage.model_options["transformer_options"]["optimized_attention_override"]
+found["attention"] = [chosen is not bad_attention, own is bad_attention]
+class GGMLTensor(torch.nn.Parameter):
+    pass
+quantised = copy.copy(model)
+quantised.model = torch.nn.Module()
+quantised.model.diffusion_model = torch.nn.Linear(2, 2)
+quantised.model.diffusion_model.weight = GGMLTensor(torch.ones(2, 2))
+found["quantised"] = message(lambda: DifferentiableModel(quantised))
+quantised.model.diffusion_model = torch.nn.Identity()
+found["elsewhere"] = message(lambda: DifferentiableModel(quantised))
+
+# one frame of a video VAE
+with torch.inference_mode():
+    torch.manual_seed(0)
+    made = WanVAE(dim=8, z_dim=16, num_res_blocks=2, temperal_downsample=[False, True, True])
+    wan = comfy.sd.VAE(sd={k: v.clone() for k, v in made.state_dict().items()}, dtype=torch.float32)
+frame = torch.randn(2, 16, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+check("wan", wan, frame)
+wan_decoder = Decoder(wan)
+found["wan messages"] = [message(lambda: wan_decoder.check_latent(torch.zeros(1, 16, n, 4, 4))) for n in (1, 2)]
+with torch.inference_mode():
+    found["wan flat"] = gap(wan_decoder(frame[:, :, 0]), wan_decoder(frame))
+result = play(wan, prior=None, latent={"samples": frame})
+from pack.referee_core.plots import gradient_view
+history, game = History(), sampler.Game(wan, loss, settings=Settings(steps=1, tail=0))
+with torch.inference_mode():
+    image = sampler.run(game, None, {"samples": frame}, 1, history.add, False, history)[1]
+found["wan pictures"] = [list(image.shape), list(gradient_view(history).shape)[:1]]
+found["wan run"] = [list(result.shape), bool(result.isfinite().all()), gap(result, frame)]
+
+# which latent format
+class Of:
+    def __init__(self, latent_format):
+        self.latent_format = latent_format
+    def get_model_object(self, name):
+        return self.latent_format
+def vae_of(channels, dim=2, ratio=8):
+    vae = copy.copy(load_vae())
+    vae.latent_channels, vae.latent_dim, vae.upscale_ratio = channels, dim, ratio
+    return vae
+F = comfy.latent_formats
+def choose(*args):
+    latent_format, note = latents.choose_latent_format(*args)
+    return [type(latent_format).__name__, note]
+found["chosen"] = {
+    "4": choose(vae_of(4)), "SDXL": choose(vae_of(4), Of(F.SDXL())), "SD3": choose(vae_of(16), Of(F.SD3())),
+    "Wan": choose(wan), "refiner": choose(vae_of(32, 3), Of(F.HunyuanImage21Refiner())),
+    "tiny Flux 2": choose(vae_of(128), Of(F.Flux2())),
+    "x4": choose(vae_of(4, 2, 4), Of(F.SD_X4())), "Wan 2.2": choose(vae_of(48, 3, (None, 16, 16)), Of(F.Wan22())),
+}
+found["refused"] = {
+    "16": message(lambda: choose(vae_of(16))), "128": message(lambda: choose(vae_of(128))),
+    "families": message(lambda: choose(vae_of(16), Of(F.SD15()))),
+    "prior": message(lambda: choose(vae_of(16), Of(F.SD15()), "prior")),
+    "factor": message(lambda: choose(vae_of(128, 3, (None, 32, 32)), Of(F.Flux2()))),
+}
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return inside.run(find_comfyui(), CODE)
+
+
+@pytest.mark.parametrize("name", ["plain", "tampered", "compiled", "wan", "half", "tampered in half"])
+def test_the_users_own_vae_is_decoded_and_differentiated(found, name):
+    half = "half" in name
+    seen = found[name]
+    assert seen["picture"] < (0.02 if half else 1e-5)
+    assert abs(seen["slope"] - 1) < 0.02
+    assert seen["again"] and seen["back"]
+    assert found["tampering shows"] > 0.05
+
+
+def test_gradients_are_computed_in_full_range(found):
+    assert found["half is precise"][0] in ("torch.float32", "torch.bfloat16")
+    assert found["half is precise"][1] == "torch.float16"
+
+
+def test_a_latent_format_with_statistics(found):
+    finite, difference = found["format"]
+    assert finite and difference > 0.1
+
+
+def test_weights_loaded_in_the_middle_of_a_step(found):
+    equal, calls = found["reloaded"]
+    assert equal and calls >= 2
+    assert found["after the reload"]
+
+
+def test_gradients_through_the_diffusion_model(found):
+    assert max(found["model"]) < 1e-4
+    assert max(found["model twice"]) < 1e-4
+    assert found["attention"] == [True, True]
+
+
+def test_what_gives_no_gradient_is_refused_by_name(found):
+    assert "'model'" in found["quantised"] and "quantised" in found["quantised"]
+    assert "'model'" in found["elsewhere"]
+
+
+def test_one_frame_of_a_video_vae(found):
+    assert found["wan messages"][0] == "" and "'latent_image'" in found["wan messages"][1]
+    assert found["wan flat"] == 0
+    shape, finite, moved = found["wan run"]
+    assert shape == [2, 16, 1, 4, 4] and finite and moved > 0.05
+    assert found["wan pictures"] == [[2, 32, 32, 3], [3]]
+
+
+def test_the_latent_format_of_a_run(found):
+    names = {name: chosen for name, (chosen, _) in found["chosen"].items()}
+    assert names == {
+        "4": "SD15",
+        "SDXL": "SDXL",
+        "SD3": "SD3",
+        "Wan": "Wan21",
+        "refiner": "HunyuanImage21Refiner",
+        "tiny Flux 2": "Flux2",
+        "x4": "SD_X4",
+        "Wan 2.2": "Wan22",
+    }
+    assert [name for name, (_, note) in found["chosen"].items() if note] == ["4"]
+
+
+def test_unknown_or_mixed_families_are_refused(found):
+    refused = found["refused"]
+    assert all("'model'" in refused[name] for name in ("16", "128", "families", "factor"))
+    assert all("'vae'" in refused[name] for name in ("families", "factor", "prior"))
+    assert "'prior'" in refused["prior"]
