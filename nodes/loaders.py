@@ -3,6 +3,7 @@
 import folder_paths
 from comfy_api.latest import io
 
+from .node import Node
 from .sockets import CATEGORY, Referee
 
 PRECISIONS = ("auto", "fp32", "bf16 tower", "bf16", "fp16 tower")
@@ -47,7 +48,7 @@ class RefereeLoader(io.ComfyNode):
         return io.NodeOutput(load_referee(folder_paths.get_full_path_or_raise("referee", referee_name), precision))
 
 
-class RefereeConvert(io.ComfyNode):
+class RefereeConvert(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -5,10 +5,11 @@ import math
 import torch
 from comfy_api.latest import io
 
+from .node import Node
 from .sockets import CATEGORY, LoadedLoss, Loss, Referee
 
 
-class RefereeLoss(io.ComfyNode):
+class RefereeLoss(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

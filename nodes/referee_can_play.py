@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from .node import Node
 from .sockets import CATEGORY, AugmentationSocket, Averaging, History, Loss, PriorSocket
 
 
@@ -72,7 +73,7 @@ def _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at
     )  # fmt: skip
 
 
-class RefereeOptimizer(io.ComfyNode):
+class RefereeOptimizer(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -124,7 +125,7 @@ class RefereeOptimizer(io.ComfyNode):
                 History.Output("history", tooltip="For History Plot, Filmstrip and Gradient View, and to go on from."),
                 io.Float.Output(
                     "scores", is_output_list=True, tooltip="Probability that each finished image matches, from 0 to 1, without "
-                    "augmentation. 0 without a matching loss."
+                    "augmentation. None without a matching loss."
                 ),
                 io.String.Output("report", tooltip="The losses of each finished image, without augmentation."),
             ],
@@ -160,9 +161,9 @@ class RefereeOptimizer(io.ComfyNode):
         live.sum_up(scores)
         matches, report = [], ""
         if scores is not None:
-            scores.write_into(cls.hidden.extra_pnginfo, cls.hidden.unique_id)
-            matches, report = [m if m is not None else 0.0 for m in scores.matches], scores.report()
-        return io.NodeOutput(latent, image, history, matches or [0.0] * len(image), report)
+            scores.write_into(cls.hidden, "Referee Optimizer")
+            matches, report = scores.matches, scores.report()
+        return io.NodeOutput(latent, image, history, matches or [None] * len(image), report)
 
 
 class RefereeSampler(io.ComfyNode):

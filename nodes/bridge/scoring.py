@@ -1,8 +1,13 @@
 """How well finished images match, without augmentation, and where the numbers go."""
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import comfy.model_management
 import torch
+from comfy_execution.utils import get_executing_context
 
 from ...referee_core.losses import plain_loss
 from ..sockets import LoadedLoss
@@ -11,45 +16,96 @@ from .memory import load_whole, memory_for
 
 @dataclass(frozen=True)
 class Scores:
-    """Per image: the loss, its terms, and the probability of a match (None where the loss has no such term)."""
+    """What the referee says about each image of a batch.
+
+    Attributes:
+        losses: NaN or infinity where the image or what the referee made of it is not finite.
+        terms: the loss's unweighted parts by name; none where the image is not finite.
+        matches: probability of a match, None where the loss has no such term or it is not finite.
+        texts: what the images were judged against.
+    """
 
     losses: list[float]
     terms: list[dict[str, float]]
     matches: list[float | None]
+    texts: list[str]
+
+    def ranking(self) -> list[int]:
+        """Indices of the images, lowest loss first; what is not finite comes last."""
+        return sorted(range(len(self.losses)), key=lambda i: (not math.isfinite(self.losses[i]), self.losses[i]))
 
     def report(self) -> str:
         """One line an image."""
-        lines = []
-        for i, (loss, terms, probability) in enumerate(zip(self.losses, self.terms, self.matches, strict=True)):
-            head = f"image {i + 1}: loss {loss:.3f}" + ("" if probability is None else f" · match {probability:.3f}")
-            lines.append(" · ".join([head, *(f"{name} {value:.3f}" for name, value in terms.items())]))
-        return "\n".join(lines)
+        return "\n".join(f"image {i + 1}: {self._line(i)}" for i in range(len(self.losses)))
 
-    def write_into(self, extra_pnginfo: dict | None, node_id: str) -> None:
-        """Add the numbers to what ComfyUI's save nodes write into the files of this run, beside the workflow."""
-        if extra_pnginfo is not None:
-            rows = [
-                {"loss": loss, "match": m, **terms}
-                for loss, m, terms in zip(self.losses, self.matches, self.terms, strict=True)
-            ]
-            rounded = [{k: v if v is None else round(v, 4) for k, v in row.items()} for row in rows]
-            extra_pnginfo.setdefault("referee", {})[node_id] = rounded
+    def _line(self, i: int) -> str:
+        if not self.terms[i]:
+            return "not finite (NaN or infinity), so it ranks last: the VAE that decoded it may need bf16 or fp32"
+        named = {"loss": self.losses[i], "match": self.matches[i], **self.terms[i]}
+        return " · ".join(f"{name} {value:.3f}" for name, value in named.items() if value is not None)
+
+    def write_into(self, hidden: Any, display_name: str, order: Sequence[int] | None = None) -> None:
+        """Add the numbers to what ComfyUI's save nodes write into the files of this run, beside the workflow:
+
+        {"referee": {"Score Images (#7)": {"text": [...], "images": [{"image": 1, "match": 0.94, "loss": 1.2, ...}]}}}
+
+        Args:
+            hidden: the node's hidden inputs. Nothing is written if they hold no dictionary for the files.
+            order: indices of the images that leave the node, in their order; all of them if None.
+        """
+        if not isinstance(hidden.extra_pnginfo, dict):
+            return
+        title = title_of(hidden.extra_pnginfo.get("workflow"), str(hidden.unique_id)) or display_name
+        nodes = hidden.extra_pnginfo.get("referee")
+        if not isinstance(nodes, dict):
+            nodes = hidden.extra_pnginfo["referee"] = {}
+        key = f"{title} (#{hidden.unique_id})"
+        if key not in nodes or not _goes_on_with_a_list():
+            nodes[key] = {"text": [], "images": []}
+        texts, images = nodes[key]["text"], nodes[key]["images"]
+        texts += [text for text in self.texts if text not in texts]
+        for i in range(len(self.losses)) if order is None else order:
+            numbers = {"match": self.matches[i], "loss": self.losses[i], **self.terms[i]}
+            images.append({"image": len(images) + 1, **{name: _json(value) for name, value in numbers.items()}})
 
 
-def score(loss: LoadedLoss, images: torch.Tensor) -> Scores:
-    """Judge a batch of images [B, H, W, C], one at a time."""
+def score(loss: LoadedLoss, images: torch.Tensor, after_each: Callable[[], Any] = lambda: None) -> Scores:
+    """Judge a batch of images [B, H, W, C], one at a time. Images that are not finite are left to the end unjudged."""
     load_whole(list(loss.patchers), [], 0)
     device = loss.patchers[0].load_device
-    found = []
+    losses, terms, matches = [], [], []
     for image in images:
-        with memory_for("judging an image"):
-            total, terms = plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device))
-        probability = loss.loss.match(terms)
-        found.append(
-            (
-                float(total),
-                {name: float(value) for name, value in terms.items()},
-                None if probability is None else float(probability),
-            )
-        )
-    return Scores(*(list(column) for column in zip(*found, strict=True)))
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        total, found, match = torch.tensor(math.nan), {}, None
+        if image.isfinite().all():
+            with memory_for("judging an image"):
+                total, found = plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device))
+            match = loss.loss.match(found)
+        losses.append(float(total))
+        terms.append({name: float(value) for name, value in found.items()})
+        matches.append(float(match) if match is not None and match.isfinite() else None)
+        after_each()
+    return Scores(losses, terms, matches, [getattr(part.text, "text", str(part.text)) for part in loss.loss.parts])
+
+
+def title_of(workflow: Any, node_id: str) -> str:
+    """What the user calls a node of the queued graph, also inside subgraphs ("12:3"); "" if it has no name there."""
+    try:
+        graph, subgraphs = workflow, {s["id"]: s for s in workflow.get("definitions", {}).get("subgraphs", [])}
+        for part in node_id.split(":"):
+            node = next(n for n in graph["nodes"] if str(n["id"]) == part)
+            graph = subgraphs.get(node.get("type"))
+        return str(node.get("title") or "")
+    except (AttributeError, KeyError, TypeError, StopIteration):  # whoever queues a graph may send anything here
+        return ""
+
+
+def _goes_on_with_a_list() -> bool:
+    """Whether ComfyUI calls the node once for each item of a list, and this is not the first one."""
+    context = get_executing_context()
+    return context is not None and bool(context.list_index)
+
+
+def _json(value: float | None) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return None if value is None or not math.isfinite(value) else round(value, 4)
