@@ -61,11 +61,7 @@ class RefereeLoss(Node):
             )
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
-        encoded, notes = loss.parts[0].text, []
-        if encoded.cut:
-            notes.append(f"The referee reads only the beginning; this is cut off: {encoded.cut!r}")
-        if encoded.weights_removed:
-            notes.append(f"The referee knows no prompt weights; it reads {encoded.text!r}")
+        notes = loss.parts[0].text.notes
         if notes:
             from .bridge.live import show_text
 

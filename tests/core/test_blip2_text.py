@@ -108,3 +108,34 @@ def test_a_vocabulary_without_a_special_token_is_refused_by_name(vocabulary, tok
     with pytest.raises(ValueError) as error:
         Tokenizer(vocabulary, 32)
     assert token in str(error.value)
+
+
+@pytest.mark.parametrize("prompt", ["🔴 🟦", "красный круг", "赤い 丸", "zebra", "🔴, 🟦", "[UNK]", "?!", "(zebra:1.2) ( )"])
+def test_a_text_of_which_no_word_is_known_is_refused_and_shown(tokenizer, prompt):
+    with pytest.raises(ValueError, match="knows no word") as error:
+        tokenizer.encode(prompt)
+    assert repr(prompt) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unknown"),
+    [
+        ("a red cat", ()),
+        ("a red Zebra, a ÉLAN and a zebra", ("Zebra", "ÉLAN")),
+        ("🔴 cat 🟦", ("🔴", "🟦")),
+        ("a Красный круг, cat", ("Красный", "круг")),
+        ("a (Zebra:1.3) cat-flap", ("Zebra", "-", "flap")),
+        ("cat " * 30 + "zebra", ()),
+    ],
+    ids=["all known", "capitals, once each", "emoji", "cyrillic", "weights and punctuation", "beyond the limit"],
+)
+def test_unknown_words_are_named_as_they_were_written(tokenizer, prompt, unknown):
+    assert tokenizer.encode(prompt).unknown == unknown
+
+
+def test_notes_say_what_is_not_read_and_nothing_else(tokenizer):
+    assert tokenizer.encode("a red cat").notes == []
+    cut, weights, unknown = tokenizer.encode("a (red:1.2) Zebra and 🔴 " + "cat " * 30 + "dog").notes
+    assert cut.endswith("cut off: 'cat cat cat cat cat dog'")
+    assert "prompt weights" in weights and "'a red zebra and 🔴 cat" in weights
+    assert unknown.endswith(": Zebra, 🔴")

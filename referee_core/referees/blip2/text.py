@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from textwrap import shorten
 
 import torch
 
@@ -16,7 +17,8 @@ class EncodedText:
     """Token ids of one text.
 
     match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; mask: [1, L], True everywhere; text: as cleaned; cut: the
-    words beyond the limit ("" when all fit); weights_removed: whether the prompt held ComfyUI's emphasis.
+    words beyond the limit ("" when all fit); weights_removed: whether the prompt held ComfyUI's emphasis; unknown: the words
+    that the vocabulary lacks, as they were written.
     """
 
     match_ids: torch.Tensor
@@ -25,6 +27,19 @@ class EncodedText:
     text: str
     cut: str
     weights_removed: bool = False
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the referee does not read of the text: one sentence each, none if it reads all."""
+        notes = []
+        if self.cut:
+            notes.append(f"The referee reads only the beginning; this is cut off: {self.cut!r}")
+        if self.weights_removed:
+            notes.append(f"The referee knows no prompt weights; it reads {self.text!r}")
+        if self.unknown:
+            notes.append(f"The referee does not know these words and cannot judge them: {', '.join(self.unknown)}")
+        return notes
 
     @property
     def notes(self) -> list[str]:
@@ -50,6 +65,12 @@ def clean(text: str) -> str:
     """LAVIS's blip_caption processor without its limit of words: lower case, some punctuation to spaces."""
     text = re.sub(r"([.!\"()*#:;~])", " ", text.lower())
     return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
+
+
+def as_written(word: str, prompt: str) -> str:
+    """A word of the cleaned text with the prompt's own capitals."""
+    found = re.search(re.escape(word), prompt, re.IGNORECASE)
+    return found[0] if found else word
 
 
 class Tokenizer:
@@ -79,7 +100,7 @@ class Tokenizer:
     def encode(self, prompt: str) -> EncodedText:
         """Clean and tokenise one prompt.
 
-        Raises ValueError when nothing is left to judge.
+        Raises ValueError when nothing is left to judge, or no word of it is known.
         """
         text = clean(strip_weights(prompt))
         kept = " ".join(text.split(" ")[:MAX_WORDS])
@@ -89,8 +110,20 @@ class Tokenizer:
         room = self.max_tokens - 2
         end = spans[room][0] if len(ids) > room else len(kept)
         cut = text[end:].strip()
-        ids = ids[:room] + [self.ids[SEP]]
+        ids = ids[:room]
+        if not any(self._is_word(i) for i in ids):
+            raise ValueError(
+                f"The referee knows no word of the text {shorten(prompt, 100)!r}. Write what the picture should show in plain "
+                "English, such as 'a red circle and a blue square'."
+            )
+        missed = (kept[start:stop] for i, (start, stop) in zip(ids, spans, strict=False) if i == self.ids[UNK])
+        unknown = tuple(dict.fromkeys(as_written(word, prompt) for word in missed))
+        ids.append(self.ids[SEP])
         match_ids = torch.tensor([[self.ids[CLS], *ids]])
         caption_ids = torch.tensor([[self.ids[DEC], *ids]])
         mask = torch.ones_like(match_ids, dtype=torch.bool)
-        return EncodedText(match_ids, caption_ids, mask, text, cut, text != clean(prompt))
+        return EncodedText(match_ids, caption_ids, mask, text, cut, text != clean(prompt), unknown)
+
+    def _is_word(self, index: int) -> bool:
+        """Whether an id stands for a word or a piece of one: neither [UNK] nor punctuation."""
+        return index != self.ids[UNK] and any(c.isalnum() for c in self.vocabulary[index])
