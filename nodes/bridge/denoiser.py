@@ -69,11 +69,13 @@ class GuidedDenoiser:
         if len(rows) < len(x):  # where packs look for an image's place in the batch
             shown["ad_params"] = {"sub_idxs": here, "full_length": len(x), "context_length": len(rows)}
         options = self.options | {"transformer_options": self.options.get("transformer_options", {}) | shown}
-        self.memory.restore()
         with torch.inference_mode(), self._only(rows, len(x)), memory_for("the diffusion model of 'model'"):
-            if self.hooked:  # the weights of the last keyframe
-                self.guider.model_patcher.clear_cached_hook_weights()
-            return self.guider(x[here], level[here], **self.extra_args | {"model_options": options})
+            try:
+                return self.guider(x[here], level[here], **self.extra_args | {"model_options": options})
+            finally:
+                self.memory.restore()
+                if self.hooked:  # the weights of the last keyframe
+                    self.guider.model_patcher.clear_cached_hook_weights()
 
     def _conds(self) -> dict[str, dict[str, list[dict]]]:
         """The guider's conditioning by attribute: ``conds``, and lists of the guider's own."""
