@@ -6,7 +6,8 @@ from comfyui import inside
 from scripts.environment import find_comfyui
 
 GUIDED = """
-import comfy.cldm.cldm, comfy.controlnet, comfy.hooks, comfy.model_sampling, comfy.samplers, logging, node_helpers, torch
+import comfy.cldm.cldm, comfy.controlnet, comfy.hooks, comfy.samplers
+import logging, node_helpers, torch
 from pack.nodes.bridge.demo import _set_groups, load_clip, load_model
 from pack.nodes.bridge.denoiser import GuidedDenoiser
 
@@ -14,7 +15,7 @@ torch.set_num_threads(1)  # small tensors, and other tests beside
 
 class Ask(comfy.samplers.Sampler):
     def __init__(self, ask): self.ask = ask
-    def sample(self, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+    def sample(self, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=0):
         with torch.inference_mode(False):
             self.ask(GuidedDenoiser(guider, extra_args, denoise_mask), lambda x, s: guider(x, s, **extra_args))
         return noise
@@ -70,7 +71,7 @@ rows = [[torch.cat([circle[0][0], square[0][0], negative[0][0]]), {}]]
 def with_control(control):
     return setting(circle, {"control": control, "control_apply_to_uncond": True})
 
-class Lists(comfy.samplers.CFGGuider):  # one that keeps conditioning in a list of its own, as Dual Model CFG Guider does
+class Lists(comfy.samplers.CFGGuider):  # conditioning in a list of its own, as Dual Model CFG Guider has it
     def inner_sample(self, noise, latent, device, *args, **kwargs):
         conds = {"negative": self.conds["negative"]}
         self.own = comfy.samplers.process_conds(self.inner_model, noise, conds, device)["negative"]
@@ -172,8 +173,9 @@ def by(node, *values):
     getattr(node, node.FUNCTION)(patcher, *values)
     return patcher.sampling
 
-samplings = of_type | {f"discrete {kind}": by(advanced.ModelSamplingDiscrete(), kind, zsnr) for kind, zsnr in (
-    ("eps", False), ("v_prediction", True), ("lcm", False), ("x0", False), ("img_to_img", False), ("img_to_img_flow", False))}
+discrete = "eps", "v_prediction", "lcm", "x0", "img_to_img", "img_to_img_flow"
+samplings = of_type | {
+    f"discrete {kind}": by(advanced.ModelSamplingDiscrete(), kind, kind == "v_prediction") for kind in discrete}
 samplings |= {f"EDM {kind}": by(advanced.ModelSamplingContinuousEDM(), kind, 80.0, 0.002) for kind in (
     "v_prediction", "edm", "edm_playground_v2.5", "eps", "cosmos_rflow")}
 samplings |= {
@@ -199,7 +201,7 @@ def output(sampling, x, level, z, eps):
     if isinstance(sampling, ms.EDM):
         return (z - data**2 / (s**2 + data**2) * x) / (s * data / (s**2 + data**2) ** 0.5)
     if isinstance(sampling, ms.V_PREDICTION):
-        return (eps - s * z) / vp if data == 1 else (data**2 / (s**2 + data**2) * x - z) * (s**2 + data**2) ** 0.5 / (s * data)
+        return (eps - s * z) / vp
     return eps
 
 class Guider:
@@ -267,7 +269,7 @@ def test_every_way_of_sampling_is_looked_at(samplings):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_score_distillation_pulls_by_the_error_in_the_noise(samplings, name):
-    """In ComfyUI's own scaling of x, at the level that ComfyUI means: 0 for a model that is right, eps_hat - eps otherwise."""
+    """In ComfyUI's own scaling of x, at the level that ComfyUI means: by eps_hat - eps, 0 for a model that is right."""
     seen = samplings[name]
     assert seen["right"] < 1e-3 and seen["wrong"] < 1e-3
     assert seen["x"] < 1e-6

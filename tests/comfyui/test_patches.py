@@ -16,7 +16,7 @@ SAME, REFUSED, WARNED = "same", "refused", "warned"
 
 @dataclass(frozen=True)
 class Patch:
-    """A patched model, as an expression; whether asking it plainly depends on the last call; what becomes of it here."""
+    """A patched model, as an expression; whether its plain answer depends on the last call; what becomes of it here."""
 
     model: str
     remembers: bool = False
