@@ -70,12 +70,14 @@ class GuidedDenoiser:
         if len(rows) < batch:  # where packs look for an image's place in the batch
             shown["ad_params"] = {"sub_idxs": here, "full_length": batch, "context_length": len(rows)}
         options = self.options | {"transformer_options": self.options.get("transformer_options", {}) | shown}
-        self.memory.restore()
         x, level = x[here], level[here]
         with as_comfyui_does(), self._only(rows, batch), memory_for("the diffusion model of 'model'"):
-            if self.hooked:  # the weights of the last keyframe
-                self.guider.model_patcher.clear_cached_hook_weights()
-            return self.guider(x, level, **self.extra_args | {"model_options": options})
+            try:
+                return self.guider(x, level, **self.extra_args | {"model_options": options})
+            finally:
+                self.memory.restore()
+                if self.hooked:  # the weights of the last keyframe
+                    self.guider.model_patcher.clear_cached_hook_weights()
 
     def _conds(self) -> dict[str, dict[str, list[dict]]]:
         """The guider's conditioning by attribute: ``conds``, and lists of the guider's own."""

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -61,7 +62,7 @@ class Memory:
             kept = {k: v for k, v in vars(thing).items() if k not in PREPARED}
             self.kept.append((thing, kept))
             return kept.values()
-        if isinstance(thing, (type, *MANAGED)) or type(thing).__module__.split(".")[0] in FOREIGN:
+        if isinstance(thing, (type, Enum, *MANAGED)) or type(thing).__module__.split(".")[0] in FOREIGN:
             return ()
         return (thing.__dict__,) if hasattr(thing, "__dict__") else ()
 

@@ -91,7 +91,7 @@ class GuidedUNet:
 
 
 def decoder(vae) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A differentiable DEC from an AutoencoderKL: latents in the diffusion model's scale -> images nominally in [0, 1]."""
+    """A differentiable DEC from an AutoencoderKL: latents in the diffusion model's scale -> images nominally [0, 1]."""
     shift = getattr(vae.config, "shift_factor", None) or 0.0
 
     def decode(z: torch.Tensor) -> torch.Tensor:

@@ -18,8 +18,8 @@ the published resolution at every resolution keeps the pull on each element the 
 class SDS:
     """grad_z L_SDS = w2 w(t) (eps_hat - eps) / 64^2.
 
-    With eps_hat = (x_t - alpha z_hat) / sigma the difference of noises is (alpha / sigma) (z - z_hat), so any model that
-    predicts z serves, whatever it was trained to predict.
+    With eps_hat = (x_t - alpha z_hat) / sigma the difference of noises is (alpha / sigma) (z - z_hat), so any model
+    that predicts z serves, whatever it was trained to predict.
 
     Attributes:
         denoiser: the guided model.

@@ -57,6 +57,27 @@ def test_the_pull_on_an_element_does_not_depend_on_the_resolution():
         torch.testing.assert_close(gradient, torch.full_like(gradient, 800 * 2 / 64**2 * 0.6 / 0.8))
 
 
+def test_the_models_own_level_goes_to_the_model_and_the_scales_into_x(latents):
+    """A model that names its levels by numbers which are neither scale, as flow models with a noise scale do."""
+    asked = []
+
+    class Named:
+        def noise_levels(self, t):
+            return NoiseLevel(0.6 + 0 * t, 0.8 + 0 * t, level=1000 + t)
+
+        def __call__(self, x, level):
+            asked.append((x, level))
+            return torch.zeros_like(x)
+
+    gradient = SDS(Named()).gradient(latents, 4096 / 2, streams(3, 4))
+    for i, stream in enumerate(streams(3, 4)):
+        t = torch.randint(50, 950, (), generator=stream)
+        x = 0.6 * latents[i] + 0.8 * torch.randn(4, 4, 4, generator=stream)
+        torch.testing.assert_close(asked[0][0][i], x, rtol=1e-6, atol=1e-6)
+        assert asked[0][1][i] == 1000 + t
+    torch.testing.assert_close(gradient, 0.75 * latents, rtol=1e-6, atol=1e-6)
+
+
 def test_timesteps_cover_the_range_and_nothing_else(denoiser, latents):
     seen = []
 
