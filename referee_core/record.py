@@ -59,6 +59,29 @@ class Step:
     best_loss: torch.Tensor | None = None
     capture: Callable[[], State] | None = None
 
+    @property
+    def scalars(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Values per image, by group and name."""
+        groups = {
+            "loss": {"loss": self.loss, **self.terms},
+            "gradient norm": {"referee": self.referee_norm, "SDS": self.sds_norm},
+            "schedule": {"learning rate": torch.tensor([self.lr])},
+        }
+        present = {g: {n: v for n, v in values.items() if v is not None} for g, values in groups.items()}
+        return {group: values for group, values in present.items() if values}
+
+    @property
+    def marked(self) -> bool:
+        return self.restart
+
+    @property
+    def note(self) -> str:
+        return "" if self.restart_in is None else f"restart in {self.restart_in}"
+
+    @property
+    def views_at_once(self) -> int:
+        return self.micro_batch
+
     @torch.no_grad()
     def picture(self, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """The image before the step [B, 3, H, W], not clamped; decoded only if the step itself needed none."""
