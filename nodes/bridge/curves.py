@@ -46,7 +46,7 @@ def begin(workflow: str, node: str, steps: int) -> dict:
     while len(_runs) >= MOST_RUNS:
         _runs.pop(next(iter(_runs)))
     _runs[workflow, node] = run
-    _send(run)
+    _send(dict(run))
     return run
 
 
@@ -64,8 +64,11 @@ def _send(message: dict) -> None:
 
 def thinned(rows: list[dict]) -> list[dict]:
     """At most MOST_ROWS rows: of the unmarked ones only every 2nd, 4th, 8th ... step; the last one stays."""
+    if not rows:
+        return rows
+    marked, span = sum(row["marked"] for row in rows), rows[-1]["step"] - rows[0]["step"]
     every = 1
-    while len(rows) > MOST_ROWS and every <= rows[-1]["step"]:
+    while marked + span // every + 2 > MOST_ROWS and every <= span:
         every *= 2
-        rows = [row for row in rows[:-1] if row["marked"] or row["step"] % every == 0] + rows[-1:]
-    return rows[-MOST_ROWS:]
+    kept = [row for row in rows[:-1] if row["marked"] or row["step"] % every == 0]
+    return [*kept, rows[-1]][-MOST_ROWS:]

@@ -56,7 +56,7 @@ class Editor:
         """Queue the graph and wait; its entry in the history."""
         before = self.server.get("/history")
         self.page.evaluate("app.queuePrompt(0)")
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while len(after := self.server.get("/history")) == len(before):
             assert time.monotonic() < end, "the run did not end"
             self.page.wait_for_timeout(300)
