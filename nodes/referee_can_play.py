@@ -137,7 +137,7 @@ class RefereeOptimizer(Node):
         patience, loss=None, prior=None, augmentation=None, averaging=None, resume=None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..referee_core.record import History as Run
-        from .bridge.live import Live
+        from .bridge.live import Progress
         from .bridge.sampler import Game, run
         from .bridge.scoring import score
 
@@ -149,16 +149,16 @@ class RefereeOptimizer(Node):
         game = Game(
             vae, loss, augmentation=augmentation, averaging=averaging, settings=settings, resume=resume and resume.state
         )
-        history, live = Run(every=record_every), Live(cls.hidden.unique_id, steps, cls.hidden.extra_pnginfo)
+        history = Run(every=record_every)
+        progress = Progress(cls.hidden.unique_id, steps, cls.hidden.extra_pnginfo)
 
         def on_step(step, decode):
             history.add(step, decode)
-            live.update(step, decode)
+            progress.update(step, decode)
 
         latent, image = run(game, prior, latent_image, seed, on_step, best=result == "best", history=history)
-        live.finish(history.final)
         scores = score(loss, image) if loss is not None else None
-        live.sum_up(scores)
+        progress.finish(history.final, scores)
         matches, report = [], ""
         if scores is not None:
             scores.write_into(cls.hidden, "Referee Optimizer")

@@ -56,12 +56,22 @@ def build(info: dict, judged: Callable, preset: dict, values: dict) -> tuple[Wor
     return w, edge, optimizer
 
 
+def target_of(links: list[dict], edge: Node, name: str, nodes: list[Node]) -> list[str]:
+    """The field inside that a field of the subgraph is: [its node, its name]. Frontends lose a value whose field they cannot
+    find so."""
+    (number,) = edge["outputs"][edge.out(name)[1]]["links"]
+    (link,) = (link for link in links if link["id"] == number)
+    (node,) = (node for node in nodes if node["id"] == link["target_id"])
+    return [str(node["id"]), node["inputs"][link["target_slot"]]["widget"]["name"]]
+
+
 def make_subgraph(info: dict, path: Path, judged: Callable, preset: dict) -> None:
     """Write the subgraph's file. ``judged`` and ``preset`` are the example graphs' own (make_workflows)."""
     values = {"prompt": "", "steps": STEPS, "seed": 0, "t_max": preset["t_max"]}
     w, edge, optimizer = build(info, judged, preset, values)
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
     links = [dict(zip(keys, link, strict=True)) for link in w.links]
+    proxies = [target_of(links, edge, name, w.nodes) for name in FIELDS]
     leaving = []
     for slot, (name, kind) in enumerate(OUTPUTS.items()):
         number = len(links) + 1
@@ -101,7 +111,7 @@ def make_subgraph(info: dict, path: Path, judged: Callable, preset: dict) -> Non
     outside = {
         "id": 1, "type": definition["id"], "pos": [0, 0], "size": [400, 420], "flags": {}, "order": 0, "mode": 0, "inputs": inputs,
         "outputs": [{"name": name, "type": kind, "links": None} for name, kind in OUTPUTS.items()], "title": NAME,
-        "properties": {"proxyWidgets": [["-1", name] for name in FIELDS], "cnr_id": "referee", "ver": "0.1.0"},
+        "properties": {"proxyWidgets": proxies, "cnr_id": "referee", "ver": "0.1.0"},
         "widgets_values": list(values.values()),
     }  # fmt: skip
     file = {
@@ -125,7 +135,7 @@ def behind_ksampler(info: dict, **fields) -> dict:
     w.place("", [models, latent], [positive, negative], [sampled])
     subgraph = json.loads(SUBGRAPH.read_text(encoding="utf-8"))
     (node,) = subgraph["nodes"]
-    values = dict(zip((name for _, name in node["properties"]["proxyWidgets"]), node["widgets_values"], strict=True))
+    values = dict(zip(FIELDS, node["widgets_values"], strict=True))
     if fields.keys() - values.keys():
         raise KeyError(f"the subgraph has no field {', '.join(fields.keys() - values.keys())}")
     node.update(id=len(w.nodes) + 1, pos=[w.right + 80, 0], widgets_values=list((values | fields).values()))

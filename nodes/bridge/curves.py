@@ -1,17 +1,23 @@
-"""The numbers of the live chart: sent while a run goes on, and kept for pages that are opened or reloaded later."""
+"""What a node shows of its run: sent to the browser, and kept for a page that is loaded again.
+
+A run is {"workflow": the graph's id, "node": the node's path ("12:3" inside a subgraph), "steps": in all, "rows",
+"status": one line, "picture": a small JPEG as a data URL}. A row is
+{"step", "marked", "scalars": {group: {name: number}}}.
+"""
+
+from typing import Any
 
 from server import PromptServer
 
 EVENT = "referee.steps"
 ROUTE = "/referee/curves"
-MOST_RUNS = 32
+MOST_RUNS, MOST_ROWS = 32, 1000
 
-curves: dict[str, dict] = {}
-"""The latest run of each node, by "workflow|node": {"workflow", "node", "steps": in all, "rows": as in ``send``}."""
+_runs: dict[tuple[str, str], dict] = {}  # the latest of each node, by workflow and node
 
 
 def serve() -> None:
-    """Let the browser ask for the numbers that it has missed. A server without such routes shows no chart."""
+    """Answer GET /referee/curves?workflow=ID with the runs of that graph. A server without routes has no charts."""
     routes = getattr(getattr(PromptServer, "instance", None), "routes", None)
     if routes is None:
         return
@@ -19,24 +25,50 @@ def serve() -> None:
 
     @routes.get(ROUTE)
     async def get(request):
-        return web.json_response(list(curves.values()))
+        return web.json_response(runs_of(request.query.get("workflow", "")))
+
+
+def runs_of(workflow: str) -> list[dict]:
+    """The kept runs of a graph; none without its id."""
+    return [run for run in _runs.values() if workflow and run["workflow"] == workflow]
+
+
+def workflow_id(extra_pnginfo: Any) -> str:
+    """The id of the graph that was queued; "" if whoever queued it named none."""
+    workflow = extra_pnginfo.get("workflow") if isinstance(extra_pnginfo, dict) else None
+    return str(workflow.get("id") or "") if isinstance(workflow, dict) else ""
 
 
 def begin(workflow: str, node: str, steps: int) -> dict:
-    """A node starts a run; the oldest ones are forgotten. ``workflow`` is the graph's id, "" if nobody knows it.
-
-    Returns: the run, for ``send``.
-    """
-    key = f"{workflow}|{node}"
-    curves.pop(key, None)
-    while len(curves) >= MOST_RUNS:
-        curves.pop(next(iter(curves)))
-    curves[key] = {"workflow": workflow, "node": node, "steps": steps, "rows": []}
-    send(curves[key], [])
-    return curves[key]
+    """A node starts a run in place of its last one; the oldest are forgotten. Returns the run, for ``send``."""
+    run = {"workflow": workflow, "node": node, "steps": steps, "rows": [], "status": "", "picture": ""}
+    _runs.pop((workflow, node), None)
+    while len(_runs) >= MOST_RUNS:
+        _runs.pop(next(iter(_runs)))
+    _runs[workflow, node] = run
+    _send(dict(run))
+    return run
 
 
-def send(run: dict, rows: list[dict]) -> None:
-    """New rows {"step", "restart", "values": {name: number}}; none of them at the start of a run."""
-    run["rows"] += rows
-    PromptServer.instance.send_sync(EVENT, run | {"rows": rows})
+def send(run: dict, rows: list[dict], **news: str) -> None:
+    """Add rows to a run, and a new ``status`` or ``picture``; only what is new travels."""
+    run["rows"] = thinned(run["rows"] + rows)
+    run.update(news)
+    _send({**{name: run[name] for name in ("workflow", "node", "steps")}, "rows": rows, **news})
+
+
+def _send(message: dict) -> None:
+    """To the page that queued the run, like ComfyUI's own progress."""
+    PromptServer.instance.send_sync(EVENT, message, PromptServer.instance.client_id)
+
+
+def thinned(rows: list[dict]) -> list[dict]:
+    """At most MOST_ROWS rows: of the unmarked ones only every 2nd, 4th, 8th ... step; the last one stays."""
+    if not rows:
+        return rows
+    marked, span = sum(row["marked"] for row in rows), rows[-1]["step"] - rows[0]["step"]
+    every = 1
+    while marked + span // every + 2 > MOST_ROWS and every <= span:
+        every *= 2
+    kept = [row for row in rows[:-1] if row["marked"] or row["step"] % every == 0]
+    return [*kept, rows[-1]][-MOST_ROWS:]

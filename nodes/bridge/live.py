@@ -1,5 +1,8 @@
-"""What a user sees on a node while it runs: progress, picture, status line, and the numbers of the live chart."""
+"""What a user sees on a node while it runs: progress bar, picture, status line, and the numbers of its chart."""
 
+import base64
+import io
+import math
 import time
 from collections.abc import Callable
 
@@ -9,19 +12,20 @@ from server import PromptServer
 
 from ...referee_core.plots import to_image
 from ...referee_core.record import Step
-from .curves import begin, send
+from .curves import begin, send, workflow_id
 from .scoring import Scores
 
 UPDATES_A_SECOND = 4
 PREVIEW_SIZE = 512
+KEPT_SIZE = 256  # of the picture for a page that is loaded again
 PREVIEW_SHARE = 0.1  # of the time, at most, where a picture has to be decoded for the preview alone
 
 
-def show_text(node_id: str, text: str) -> None:
-    """Text on the node; older ComfyUI versions cannot show it."""
-    send = getattr(PromptServer.instance, "send_progress_text", None)
-    if send is not None:
-        send(text, node_id)
+def show_text(node_id: str | None, text: str) -> None:
+    """Text on the node. Older ComfyUI versions cannot show it; a node that another node calls has no place for it."""
+    send_text = getattr(PromptServer.instance, "send_progress_text", None)
+    if send_text is not None and node_id is not None:
+        send_text(text, node_id)
 
 
 def minutes(seconds: float) -> str:
@@ -29,74 +33,99 @@ def minutes(seconds: float) -> str:
     return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
 
 
-class Live:
-    """Progress bar, picture, status line and chart of a run, at most four times a second."""
+class Progress:
+    """Shows a run on its node, at most four times a second.
 
-    def __init__(self, node_id: str, steps: int, extra_pnginfo: dict | None):
+    Args:
+        node_id: the node's path, or None if another node calls it: then ComfyUI's own progress bar is all there is.
+        steps: how many were asked for.
+        extra_pnginfo: what ComfyUI knows about the graph, if anything.
+    """
+
+    def __init__(self, node_id: str | None, steps: int, extra_pnginfo: dict | None):
         self.node_id, self.steps = node_id, steps
         self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
-        self.next_preview = self.next_chart = 0.0
+        self.next_preview = self.next_rows = 0.0
         self.began, self.first, self.views = time.monotonic(), None, 0
         self.unsent: list[dict] = []
-        workflow = (extra_pnginfo or {}).get("workflow") or {}
-        self.run = begin(str(workflow.get("id") or ""), node_id, steps)
+        self.run = None if node_id is None else begin(workflow_id(extra_pnginfo), node_id, steps)
 
     def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        began, picture = time.monotonic(), None
+        """After each step; ``decode`` gives the picture [B, 3, H, W] of a step that needed none itself."""
+        now = time.monotonic()
         self.first = step.index if self.first is None else self.first
-        self.unsent.append(numbers(step))
-        if began >= self.next_chart or step.index + 1 == step.steps:
-            self._send()
-            self.next_chart = began + 1 / UPDATES_A_SECOND
-        if began >= self.next_preview:
+        self.views = max(self.views, step.views_at_once)
+        self.unsent.append(row(step))
+        picture = None
+        if now >= self.next_preview:
             picture = step.picture(decode)
-            show_text(self.node_id, self.status(step))
-            spent = time.monotonic() - began
-            self.next_preview = began + max(1 / UPDATES_A_SECOND, spent / PREVIEW_SHARE)
-        self._show(step.index + 1, step.steps, picture)
+            self.next_preview = now + max(1 / UPDATES_A_SECOND, (time.monotonic() - now) / PREVIEW_SHARE)
+        if picture is not None or now >= self.next_rows or step.index + 1 == step.steps:
+            self._show(self.status(step), picture)
+            self.next_rows = now + 1 / UPDATES_A_SECOND
+        self._move_bar(step.index + 1, step.steps, picture)
 
-    def finish(self, images: torch.Tensor) -> None:
-        """Leave the finished picture [B, 3, H, W] on the node."""
-        self._show(self.steps, self.steps, images)
-
-    def sum_up(self, scores: Scores | None) -> None:
-        """One line: "done in 0:52 · match 0.94 · loss 1.20"; of a batch, the best image's."""
-        parts = [f"done in {minutes(time.monotonic() - self.began)}"]
-        if scores is not None:
-            best = min(range(len(scores.losses)), key=scores.losses.__getitem__)
-            parts += [f"match {scores.matches[best]:.2f}"] if scores.matches[best] is not None else []
-            parts.append(f"loss {scores.losses[best]:.2f}")
-            parts += [f"best of {len(scores.losses)}: image {best + 1}"] if len(scores.losses) > 1 else []
-        show_text(self.node_id, " · ".join(parts))
+    def finish(self, images: torch.Tensor, scores: Scores | None) -> None:
+        """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20"."""
+        self._show(self.summary(scores), images)
+        self._move_bar(self.steps, self.steps, images)
 
     def status(self, step: Step) -> str:
-        """One line: "step 63/160 · match 0.94 · caption 2.10 · restart in 37 · 0:52 left"."""
+        """One line: "step 63/160 · match 0.94 · loss 1.20 · restart in 37 · 0:52 left", of the first image."""
         parts = [f"step {step.index + 1}/{step.steps}"]
         if step.match is not None:
             parts.append(f"match {float(step.match[0]):.2f}")
-        parts += [f"{name} {float(v[0]):.2f}" for name, v in step.terms.items() if name.split(".")[-1] != "itm"]
-        if step.restart_in is not None:
-            parts.append(f"restart in {step.restart_in}")
+        total = step.scalars.get("loss", {}).get("loss")
+        if total is not None:
+            parts.append(f"loss {float(total[0]):.2f}")
+        if step.note:
+            parts.append(step.note)
         done = step.index + 1 - self.first
         parts.append(f"{minutes((time.monotonic() - self.began) / done * (step.steps - step.index - 1))} left")
-        self.views = max(self.views, step.micro_batch)
-        if 0 < step.micro_batch < self.views:
+        if 0 < step.views_at_once < self.views:
             parts.append(
-                f"memory ran out, {step.micro_batch} views at a time: lower views_at_once or the number of views"
+                f"memory ran out, {step.views_at_once} views at a time: lower views_at_once or the number of views"
             )
         return " · ".join(parts)
 
-    def _send(self) -> None:
-        send(self.run, self.unsent)
+    def summary(self, scores: Scores | None) -> str:
+        """The closing line; of a batch, the best image's numbers."""
+        parts = [f"done in {minutes(time.monotonic() - self.began)}"]
+        if scores is not None:
+            best = min(range(len(scores.losses)), key=lambda i: _or_infinity(scores.losses[i]))
+            parts += [f"match {scores.matches[best]:.2f}"] if scores.matches[best] is not None else []
+            parts.append(f"loss {scores.losses[best]:.2f}")
+            parts += [f"best of {len(scores.losses)}: image {best + 1}"] if len(scores.losses) > 1 else []
+        return " · ".join(parts)
+
+    def _show(self, status: str, picture: torch.Tensor | None) -> None:
+        show_text(self.node_id, status)
+        if self.run is not None:
+            news = {"status": status} if picture is None else {"status": status, "picture": data_url(picture)}
+            send(self.run, self.unsent, **news)
         self.unsent = []
 
-    def _show(self, done: int, steps: int, images: torch.Tensor | None) -> None:
+    def _move_bar(self, done: int, steps: int, images: torch.Tensor | None) -> None:
         preview = None if images is None else ("JPEG", to_image(images[0].detach()), PREVIEW_SIZE)
         self.bar.update_absolute(done, steps, preview)
 
 
-def numbers(step: Step) -> dict:
-    """One step for the chart: index, restart, and the mean over the batch of every loss and gradient norm."""
-    values = {"loss": step.loss, **step.terms, "referee gradient": step.referee_norm, "SDS gradient": step.sds_norm}
-    means = {name: round(float(value.mean()), 4) for name, value in values.items() if value is not None}
-    return {"step": step.index, "restart": step.restart, "values": means}
+def row(step: Step) -> dict:
+    """One step for the chart, a row of ``curves``: each scalar's mean over the images where it is finite."""
+    scalars = {}
+    for group, values in step.scalars.items():
+        means = {name: float(v[v.isfinite()].double().mean()) for name, v in values.items() if v.isfinite().any()}
+        scalars[group] = {name: round(mean, 4) for name, mean in means.items()}
+    return {"step": step.index, "marked": step.marked, "scalars": scalars}
+
+
+def data_url(images: torch.Tensor) -> str:
+    """The first of [B, 3, H, W] as a small JPEG."""
+    image, file = to_image(images[0].detach().float().nan_to_num()), io.BytesIO()
+    image.thumbnail((KEPT_SIZE, KEPT_SIZE))
+    image.save(file, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _or_infinity(loss: float) -> float:
+    return math.inf if math.isnan(loss) else loss

@@ -173,7 +173,7 @@ def test_cancel_stops_within_a_step_and_leaves_nothing_behind(server, latents):
 def test_picture_and_status_are_shown_while_it_runs(server):
     shown = watch(server, method(seed=11, steps=12))
     assert any(
-        re.fullmatch(r"step 1/12 · match [01]\.\d\d · caption \d\.\d\d · restart in \d · \d+:\d\d left", text)
+        re.fullmatch(r"step 1/12 · match [01]\.\d\d · loss \d+\.\d\d · restart in \d · \d+:\d\d left", text)
         for text in shown["texts"]
     )
     assert re.fullmatch(r"done in \d+:\d\d · match [01]\.\d\d · loss \d+\.\d\d", shown["texts"][-1])

@@ -1,0 +1,105 @@
+"""The pack in a real browser: headless Chromium on ComfyUI with the installed frontend, and with others."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.environment import find_comfyui
+from scripts.make_screenshots import FLAGS, QUIET, READY, chromium
+from scripts.server import Server
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+
+FRONTENDS = [Path(p) for p in os.environ.get("REFEREE_FRONTENDS", "").split(os.pathsep) if p]
+"""Folders "static" of other versions of the package comfyui-frontend-package, unpacked."""
+
+
+class Editor:
+    """ComfyUI's editor, empty; ``errors`` collects what goes wrong in the pack's own script."""
+
+    def __init__(self, browser, server: Server):
+        self.server, self.errors = server, []
+        self.page = browser.new_page(viewport={"width": 1800, "height": 1200})
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on(
+            "console", lambda m: self.errors.append(m.text) if m.type == "error" and "eferee" in m.text else None
+        )
+        for name, value in QUIET.items():
+            server.post(f"/settings/{name}", value)
+        self.page.goto(server.url)
+        self._wait()
+
+    def _hear(self, message) -> None:
+        if message.type == "error" and "eferee" in message.text:
+            self.errors.append(message.text)
+
+    def _wait(self) -> None:
+        self.page.wait_for_function(f"!!({READY})", timeout=90_000)
+        self.page.wait_for_timeout(1000)
+
+    def reload(self) -> None:
+        self.page.reload()
+        self._wait()
+
+    def load(self, workflow: dict) -> None:
+        self.page.evaluate("w => app.loadGraphData(w)", workflow)
+        self.page.wait_for_function("n => app.graph.nodes.length === n", arg=len(workflow["nodes"]))
+        self.page.wait_for_timeout(500)
+
+    def sent(self) -> dict:
+        """The prompt that Queue would send."""
+        return self.page.evaluate("async () => JSON.parse(JSON.stringify((await app.graphToPrompt()).output))")
+
+    def run(self) -> dict:
+        """Queue the graph and wait; its entry in the history."""
+        before = self.server.get("/history")
+        self.page.evaluate("app.queuePrompt(0)")
+        end = time.monotonic() + 600
+        while len(after := self.server.get("/history")) == len(before):
+            assert time.monotonic() < end, "the run did not end"
+            self.page.wait_for_timeout(300)
+        self.page.wait_for_timeout(1000)
+        (entry,) = (after[key] for key in after.keys() - before.keys())
+        failed = dict(entry["status"]["messages"]).get("execution_error")
+        assert failed is None, failed["exception_message"]
+        return entry
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if chromium() is None:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def editor(browser, server):
+    editor = Editor(browser, server)
+    yield editor
+    editor.page.close()
+    assert editor.errors == []
+
+
+@pytest.fixture(scope="session", params=[None, *FRONTENDS], ids=lambda p: p.parents[1].name if p else "installed")
+def any_server(request, tmp_path_factory):
+    """A server with each frontend."""
+    if request.param is None:
+        yield request.getfixturevalue("server")
+    else:
+        flags = ("--cpu", "--front-end-root", str(request.param))
+        with Server(find_comfyui(), tmp_path_factory.mktemp("frontend"), flags) as server:
+            yield server
+
+
+@pytest.fixture
+def any_editor(browser, any_server):
+    """The editor of each frontend."""
+    editor = Editor(browser, any_server)
+    yield editor
+    editor.page.close()
+    assert editor.errors == []

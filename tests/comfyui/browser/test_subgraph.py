@@ -1,0 +1,146 @@
+"""The subgraph on every frontend that can be had: what is typed into it stays, and it shows the run inside."""
+
+import base64
+import json
+
+import pytest
+
+from comfyui.conftest import PROMPT
+from scripts.make_subgraph import FIELDS, NAME, SUBGRAPH, behind_ksampler
+
+HOST = "app.graph.nodes.find(n => n.isSubgraphNode?.())"
+TYPED = {"prompt": "a purple cross and a cyan circle", "steps": 4, "seed": 7, "t_max": 600}
+STATUSES = """() => {
+    window.seen = new Set()
+    const look = () => document.querySelectorAll('.referee-status').forEach(e => window.seen.add(e.textContent))
+    new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true})
+}"""
+
+
+def type_in(editor, values: dict, host: str = HOST) -> None:
+    set_values = f"values => {{ for (const w of {host}.widgets) if (w.name in values) w.value = values[w.name] }}"
+    editor.page.evaluate(set_values, values)
+
+
+def shown(editor) -> dict:
+    """The values on the subgraph's node."""
+    values = editor.page.evaluate(f"Object.fromEntries({HOST}.widgets.map(w => [w.name, w.value]))")
+    return {name: values[name] for name in FIELDS}
+
+
+def used(editor) -> dict:
+    """The same values as the nodes inside get them."""
+    by_class = {node["class_type"]: node["inputs"] for node in editor.sent().values()}
+    optimizer = by_class["RefereeOptimizer"]
+    return {
+        "prompt": by_class["RefereeLoss"]["text"], "steps": optimizer["steps"], "seed": optimizer["seed"],
+        "t_max": by_class["RefereeSDSGuidance"]["t_max"],
+    }  # fmt: skip
+
+
+def saved(editor) -> dict:
+    return json.loads(editor.page.evaluate("JSON.stringify(app.graph.serialize())"))
+
+
+@pytest.fixture
+def graph(any_server):
+    return behind_ksampler(any_server.get("/object_info"), prompt=PROMPT)
+
+
+def test_it_is_offered_and_unpacks_to_a_prompt(any_editor):
+    offered = any_editor.page.evaluate("async () => (await fetch('/api/global_subgraphs')).json()")
+    assert SUBGRAPH.stem in [entry["name"] for entry in offered.values()]
+    any_editor.load(json.loads(SUBGRAPH.read_text()))
+    kinds = sorted(node["class_type"] for node in any_editor.sent().values())
+    assert kinds == [
+        "RefereeAugmentation", "RefereeEMARestart", "RefereeLoss", "RefereeOptimizer", "RefereeSDSGuidance"
+    ]  # fmt: skip
+
+
+def test_what_is_typed_survives_saving_and_loading(any_editor, graph):
+    any_editor.load(graph)
+    type_in(any_editor, TYPED)
+    first = saved(any_editor)
+    type_in(any_editor, {"prompt": "something else", "steps": 99})
+    any_editor.reload()
+    any_editor.load(first)
+    assert shown(any_editor) == used(any_editor) == TYPED
+    any_editor.load(saved(any_editor))
+    assert shown(any_editor) == used(any_editor) == TYPED
+    assert not any("proxyWidgetErrorQuarantine" in node["properties"] for node in saved(any_editor)["nodes"])
+
+
+def test_it_shows_the_run_inside_and_comes_back_from_the_picture(any_editor, any_server, graph):
+    any_editor.load(graph)
+    type_in(any_editor, TYPED)
+    any_editor.page.evaluate(STATUSES)
+    ended = any_editor.run()
+    seen = any_editor.page.evaluate("[...window.seen]")
+    assert any(text.startswith("step ") and "/4 · match " in text and " · loss " in text for text in seen)
+    page = any_editor.page
+    status = page.locator(".referee-status:visible").inner_text()
+    assert status.startswith("done in ")
+    assert_panel(page, status, 4)
+
+    ((picture,),) = (output["images"] for output in ended["outputs"].values() if output.get("images"))
+    png = base64.b64encode(any_server.image(picture)).decode()
+    any_editor.reload()
+    page.evaluate(
+        """async png => {
+            const bytes = Uint8Array.from(atob(png), c => c.charCodeAt(0))
+            await app.handleFile(new File([bytes], "run.png", {type: "image/png"}))
+        }""",
+        png,
+    )
+    page.wait_for_function(f"!!{HOST}")
+    page.wait_for_timeout(1000)
+    assert shown(any_editor) == used(any_editor) == TYPED
+    assert_panel(page, status, 4)
+
+
+def assert_panel(page, status: str, steps: int) -> None:
+    """Chart, status line and picture inside the subgraph's node."""
+    panel = page.locator(".referee-status:visible").locator("..")
+    assert panel.locator(".referee-status").inner_text() == status
+    assert panel.locator("canvas").get_attribute("data-steps") == str(steps)
+    assert panel.locator("img").evaluate("i => [i.naturalWidth, i.naturalHeight]") == [128, 128]
+    place, x, y = page.evaluate(f"(n => [[...n.pos, ...n.size], ...app.canvas.ds.offset])({HOST})")
+    scale, box = page.evaluate("app.canvas.ds.scale"), panel.bounding_box()
+    left, top, width, height = place
+    assert scale * (left + x) <= box["x"] and box["x"] + box["width"] <= scale * (left + x + width) + 1
+    assert scale * (top + y) <= box["y"] and box["y"] + box["height"] <= scale * (top + y + height) + 1
+
+
+def test_two_instances_show_their_own_runs(any_editor, graph):
+    (host,) = (node for node in graph["nodes"] if node.get("title") == NAME)
+    twin = json.loads(json.dumps(host)) | {"id": host["id"] + 50, "pos": [host["pos"][0], host["pos"][1] + 900]}
+    for slot in twin["inputs"]:
+        slot["link"] = None
+    for slot in twin["outputs"]:
+        slot["links"] = []
+    any_editor.load(graph | {"nodes": [*graph["nodes"], twin], "last_node_id": twin["id"]})
+    page = any_editor.page
+    paths = page.evaluate(
+        """() => app.graph.nodes.filter(n => n.isSubgraphNode?.()).map(n => {
+            const inner = n.subgraph.nodes.find(i => i.type === "RefereeOptimizer")
+            return `${n.id}:${inner.id}`
+        })"""
+    )
+    tell = """([node, rows, status]) => {
+        const api = window.comfyAPI.api.api, workflow = app.graph.id
+        const told = extra => api.dispatchEvent(new CustomEvent("referee.steps", {
+            detail: {workflow, node, steps: 9, ...extra}}))
+        told({rows: [], status: "", picture: ""})
+        const row = step => ({step, marked: false, scalars: {loss: {loss: 1}}})
+        told({rows: [...Array(rows).keys()].map(row), status})
+    }"""
+    page.evaluate(tell, [paths[0], 3, "the first"])
+    page.evaluate(tell, [paths[1], 5, "the second"])
+    status = "panels => panels.map(p => [p.textContent, p.parentElement.querySelector('canvas').dataset.steps])"
+    assert sorted(page.eval_on_selector_all(".referee-status", status)) == [["the first", "3"], ["the second", "5"]]
+    inside = "[...document.querySelectorAll('canvas.referee-chart')].filter(c => !c.parentElement.querySelector('img'))"
+    for number, rows in enumerate(("3", "5")):
+        host = "app.graph.nodes.filter(n => n.isSubgraphNode?.())[i]"
+        page.evaluate(f"i => {{ const host = {host}; app.canvas.openSubgraph(host.subgraph, host) }}", number)
+        page.wait_for_function(f"rows => {inside}.some(c => c.dataset.steps === rows)", arg=rows)
+        page.evaluate("app.canvas.setGraph(app.rootGraph)")
