@@ -8,8 +8,9 @@ from comfy_api.latest import ComfyExtension, io
 from .loaders import RefereeConvert, RefereeDemoModels, RefereeLoader
 from .losses import RefereeCombineLosses, RefereeLoss
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
+from .priors import RefereeSDSGuidance
 from .referee_can_play import RefereeOptimizer, RefereeSampler
-from .regularizers import RefereeAugmentation, RefereeEMARestart, RefereeSDSGuidance
+from .regularizers import RefereeAugmentation, RefereeEMARestart
 from .score import RefereeScore
 
 

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from .node import Node
-from .sockets import CATEGORY, LoadedLoss, Loss, Referee
+from .sockets import CATEGORY, LoadedLoss, LoadedReferee, Loss, Referee
 
 
 class RefereeLoss(Node):
@@ -17,7 +17,7 @@ class RefereeLoss(Node):
             display_name="Referee Loss",
             category=CATEGORY,
             description="What the referee should see in the image. Lower is a better match.",
-            search_aliases=["blip2 loss", "prompt alignment", "image text matching", "caption loss"],
+            search_aliases=["blip", "vlm", "blip2 loss", "prompt alignment", "image text matching", "caption loss"],
             inputs=[
                 Referee.Input("referee", tooltip="The network that judges: from Load Referee or Load Demo Models."),
                 io.String.Input(
@@ -51,7 +51,13 @@ class RefereeLoss(Node):
         )
 
     @classmethod
-    def execute(cls, referee, text, itm_weight, caption_weight) -> io.NodeOutput:
+    def validate_inputs(cls, text: str | None = None) -> bool | str:
+        if text is not None and not text.strip():
+            return "The input 'text' is empty: write what the picture should show."
+        return True
+
+    @classmethod
+    def execute(cls, referee: LoadedReferee, text: str, itm_weight: float, caption_weight: float) -> io.NodeOutput:
         from ..referee_core.losses import bind
 
         if caption_weight and "caption" not in referee.referee.terms:
@@ -61,7 +67,7 @@ class RefereeLoss(Node):
             )
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
-        notes = loss.parts[0].text.notes
+        notes = referee.referee.notes(loss.parts[0].text)
         if notes:
             from .bridge.live import show_text
 
@@ -97,7 +103,7 @@ class RefereeCombineLosses(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, losses, weights) -> io.NodeOutput:
+    def execute(cls, losses: dict, weights: str) -> io.NodeOutput:
         from ..referee_core.losses import combine
 
         given = [loss for loss in losses.values() if loss is not None]

@@ -1,23 +1,61 @@
 """Nodes that run Referee Can Play: all in one, and as a SAMPLER."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from .node import Node
-from .sockets import CATEGORY, AugmentationSocket, Averaging, History, Loss, PriorSocket
+from .priors import make_sds, sds_inputs
+from .sockets import CATEGORY, AugmentationSocket, Averaging, History, LoadedLoss, Loss, Prior, PriorSocket
+
+
+def _gradient_noise() -> io.Float.Input:
+    return io.Float.Input(
+        "gradient_noise", default=0.2, min=0.0, max=2.0, step=0.01, optional=True,
+        tooltip="Noise on the referee's gradient, beside a prior. It makes w1 act: Adam would even out a constant factor. "
+        "0: the algorithm as printed, where w1 changes nothing.",
+    )  # fmt: skip
+
+
+def _preset() -> io.DynamicCombo.Input:
+    reference_code = [
+        _gradient_noise(),
+        io.Int.Input(
+            "warmup", default=10, min=0, max=1000, optional=True,
+            tooltip="The first steps, in which the referee's learning rate rises to lr. 0: none.",
+        ),
+        io.Float.Input(
+            "prior_lr", default=1.0, min=0.0, max=10.0, step=0.01, optional=True,
+            tooltip="Learning rate of the prior, the same from start to end.",
+        ),
+        io.Float.Input(
+            "tail_noise", default=0.01, min=0.0, max=2.0, step=0.01, optional=True,
+            tooltip="Noise added to the latent in the last steps, at most as much as before. Lower gives a calmer end.",
+        ),
+        io.Float.Input(
+            "weight_decay", default=0.0005, min=0.0, max=0.1, step=0.0001, round=0.0001, optional=True,
+            tooltip="Pulls the latent towards grey, a little in each step.",
+        ),
+    ]  # fmt: skip
+    return io.DynamicCombo.Input(
+        "preset",
+        options=[
+            io.DynamicCombo.Option("paper", [_gradient_noise()]),
+            io.DynamicCombo.Option("reference code", reference_code),
+        ],
+        tooltip="What this field sets stands below it. paper: as published. reference code: as in the authors' program. "
+        "The other fields count in both.",
+    )
 
 
 def _loop_inputs() -> list:
     """The loop's own numbers, the same on both nodes."""
     return [
-        io.Combo.Input(
-            "preset", options=["paper", "reference code"], default="paper",
-            tooltip="paper: as published. reference code: as in the authors' program, which adds a warm-up of 10 steps and noise on the "
-            "referee's gradient, calms the last steps, and moves the prior at a constant rate. The fields below count in both.",
-        ),
+        _preset(),
         io.Float.Input(
             "w1", default=2.0, min=0.0, max=100.0, step=0.1,
-            tooltip="Strength of the referee relative to the prior. 0 leaves the referee out. With the preset 'paper' Adam evens out "
-            "constant factors, so other values change nothing: turn the prior's weight instead.",
+            tooltip="Strength of the referee relative to the prior. Higher obeys more and looks less natural; 0 leaves the "
+            "referee out. Without a prior it changes nothing.",
         ),
         io.Float.Input(
             "lr", default=1.0, min=0.0, max=10.0, step=0.01, round=0.001,
@@ -29,7 +67,8 @@ def _loop_inputs() -> list:
         ),
         io.Float.Input(
             "noise", default=0.2, min=0.0, max=2.0, step=0.01,
-            tooltip="Noise added to the latent in each step. Helps out of dead ends; too much leaves grain. 0 leaves it out.",
+            tooltip="Noise added to the latent in each step. Helps out of dead ends; too much leaves grain. 0 leaves it "
+            "out.",
         ),
         io.Int.Input(
             "tail", default=10, min=0, max=1000,
@@ -41,8 +80,8 @@ def _loop_inputs() -> list:
 def _views_at_once() -> io.Int.Input:
     return io.Int.Input(
         "views_at_once", default=0, min=0, max=256, advanced=True,
-        tooltip="Augmented views that go through the referee together; 0: as many as fit. Fewer need less memory; the result is "
-        "the same up to rounding.",
+        tooltip="Augmented views that go through the referee together; 0: as many as fit. Fewer need less memory; the "
+        "result is the same up to rounding.",
     )  # fmt: skip
 
 
@@ -50,8 +89,8 @@ def _stops() -> list:
     return [
         io.Float.Input(
             "stop_at", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
-            tooltip="Stop early once every image matches with this probability, e.g. 0.95 (the tail still follows). 0 never stops. "
-            "Needs itm_weight above 0.",
+            tooltip="Stop early once every image matches with this probability, e.g. 0.95 (the tail still follows). 0 "
+            "never stops. Needs itm_weight above 0.",
         ),
         io.Int.Input(
             "patience", default=0, min=0, max=10000, advanced=True,
@@ -60,17 +99,23 @@ def _stops() -> list:
     ]  # fmt: skip
 
 
-def _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at, patience):
+def _settings(
+    steps: int, preset: dict | str, noise: float, lr: float, lr_end: float, views_at_once: int, **rest
+) -> Any:
+    """The core's Settings. ``preset`` is its name alone where another node calls this one."""
     from dataclasses import replace
 
     from ..referee_core.methods.referee_can_play import PRESETS
+    from ..referee_core.schedules import Schedule
 
-    base = PRESETS[preset]
-    schedule = replace(base.lr, start=lr, end=lr_end)
-    return replace(
-        base, steps=steps, w1=w1, lr=schedule, noise=noise, tail=tail, micro_batch=views_at_once, stop_at=stop_at,
-        patience=patience, tail_noise=None if base.tail_noise is None else min(base.tail_noise, noise),
-    )  # fmt: skip
+    chosen = {"preset": preset} if isinstance(preset, str) else dict(preset)
+    base = PRESETS[chosen.pop("preset")]
+    if "prior_lr" in chosen:
+        chosen["sds_lr"] = chosen.pop("prior_lr")
+    base = replace(base, **chosen)
+    tail_noise = None if base.tail_noise is None else min(base.tail_noise, noise)
+    rest |= {"noise": noise, "lr": Schedule(lr, lr_end), "micro_batch": views_at_once, "tail_noise": tail_noise}
+    return replace(base, steps=steps, **rest)
 
 
 class RefereeOptimizer(Node):
@@ -80,20 +125,29 @@ class RefereeOptimizer(Node):
             node_id="RefereeOptimizer",
             display_name="Referee Optimizer",
             category=CATEGORY,
-            description="Optimises a latent until the referee agrees with the text (Referee Can Play, ICML 2024). A loss alone is "
-            "inversion, a prior alone is score distillation, both together are the method.",
-            search_aliases=["referee can play", "blip2 optimization", "prompt adherence", "latent optimization", "model inversion"],
+            description="Optimises a latent until the referee agrees with the text (Referee Can Play, ICML 2024). A loss "
+            "alone is inversion, a prior alone is score distillation, both together are the method.",
+            search_aliases=[
+                "referee can play", "blip", "blip2 optimization", "vlm", "prompt adherence", "latent optimization",
+                "model inversion",
+            ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
-                io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. Image VAEs only (SD 1.5, SDXL, SD3, Flux)."),
+                io.Vae.Input(
+                    "vae", tooltip="Decodes the latent; gradients pass through it. VAEs of image models only, such as "
+                    "SD 1.5, SDXL, SD3, Flux, Qwen-Image."
+                ),
                 io.Latent.Input(
-                    "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent starts there. "
-                    "A noise mask limits the change to the masked part."
+                    "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent starts "
+                    "there. A noise mask limits the change to the masked part, and a soft one feathers it."
                 ),
                 Loss.Input("loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."),
-                PriorSocket.Input("prior", optional=True, tooltip="Keeps the picture natural. Without it the referee acts alone."),
+                PriorSocket.Input(
+                    "prior", optional=True, tooltip="Keeps the picture natural. Without it the referee acts alone."
+                ),
                 AugmentationSocket.Input(
-                    "augmentation", optional=True, tooltip="Random views for the referee. Without it the picture turns adversarial."
+                    "augmentation", optional=True,
+                    tooltip="Random views for the referee. Without it the picture turns adversarial.",
                 ),
                 Averaging.Input("averaging", optional=True, tooltip="EMA-Restart. Without it the run is less stable."),
                 io.Int.Input(
@@ -101,7 +155,8 @@ class RefereeOptimizer(Node):
                     tooltip="Same seed, same image.",
                 ),
                 io.Int.Input(
-                    "steps", default=160, min=1, max=10000, tooltip="Iterations. The paper: 160. More obey better and take longer."
+                    "steps", default=160, min=1, max=10000,
+                    tooltip="Iterations. The paper: 160. More obey better and take longer.",
                 ),
                 *_loop_inputs(),
                 io.Combo.Input(
@@ -115,8 +170,12 @@ class RefereeOptimizer(Node):
                 _views_at_once(),
                 *_stops(),
                 History.Input(
-                    "resume", optional=True, tooltip="A finished run to go on with; steps counts from its beginning. Keep the other "
-                    "inputs as they were."
+                    "resume", optional=True, tooltip="A finished run to go on with; steps counts from its beginning. Keep "
+                    "the other inputs as they were."
+                ),
+                io.Model.Input(
+                    "model", optional=True, tooltip="Only without a prior: the model that the VAE belongs to, whose scale of "
+                    "latents is used. Without it SD 1.5's is, where the VAE allows it."
                 ),
             ],
             outputs=[
@@ -124,8 +183,8 @@ class RefereeOptimizer(Node):
                 io.Image.Output("image", tooltip="The optimised image, decoded."),
                 History.Output("history", tooltip="For History Plot, Filmstrip and Gradient View, and to go on from."),
                 io.Float.Output(
-                    "scores", is_output_list=True, tooltip="Probability that each finished image matches, from 0 to 1, without "
-                    "augmentation. None without a matching loss."
+                    "scores", is_output_list=True, tooltip="Probability that each finished image matches, from 0 to 1, "
+                    "without augmentation. None without a matching loss."
                 ),
                 io.String.Output("report", tooltip="The losses of each finished image, without augmentation."),
             ],
@@ -133,37 +192,41 @@ class RefereeOptimizer(Node):
 
     @classmethod
     def execute(
-        cls, vae, latent_image, seed, steps, preset, w1, lr, lr_end, noise, tail, views_at_once, result, record_every, stop_at,
-        patience, loss=None, prior=None, augmentation=None, averaging=None, resume=None,
+        cls, vae: Any, latent_image: dict, seed: int, steps: int, preset: dict | str, w1: float, lr: float, lr_end: float,
+        noise: float, tail: int, result: str, record_every: int, views_at_once: int, stop_at: float, patience: int,
+        loss: LoadedLoss | None = None, prior: Prior | None = None, augmentation: Any = None, averaging: Any = None,
+        resume: Any = None, model: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..referee_core.record import History as Run
         from .bridge.live import Progress
-        from .bridge.sampler import Game, run
+        from .bridge.sampler import Setup, run
         from .bridge.scoring import score
 
         if loss is None and prior is None:
             raise ValueError(
                 "Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both."
             )
-        settings = _settings(steps, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at, patience)
-        game = Game(
+        settings = _settings(
+            steps, preset, noise, lr, lr_end, views_at_once, w1=w1, tail=tail, stop_at=stop_at, patience=patience
+        )
+        setup = Setup(
             vae, loss, augmentation=augmentation, averaging=averaging, settings=settings, resume=resume and resume.state
         )
-        history = Run(every=record_every)
+        history = Run.after(resume, record_every) if resume else Run(every=record_every)
         progress = Progress(cls.hidden.unique_id, steps, cls.hidden.extra_pnginfo)
 
         def on_step(step, decode):
             history.add(step, decode)
             progress.update(step, decode)
 
-        latent, image = run(game, prior, latent_image, seed, on_step, best=result == "best", history=history)
+        latent, image = run(setup, prior, latent_image, seed, on_step, result == "best", history, model)
         scores = score(loss, image) if loss is not None else None
-        progress.finish(history.final, scores)
-        matches, report = [], ""
+        progress.finish(history.final, scores, setup.notes)
+        matches, report = [None] * len(image), ""
         if scores is not None:
             scores.write_into(cls.hidden, "Referee Optimizer")
             matches, report = scores.matches, scores.report()
-        return io.NodeOutput(latent, image, history, matches or [None] * len(image), report)
+        return io.NodeOutput(latent, image, history, matches, report)
 
 
 class RefereeSampler(io.ComfyNode):
@@ -173,27 +236,15 @@ class RefereeSampler(io.ComfyNode):
             node_id="RefereeSampler",
             display_name="Referee Sampler",
             category=CATEGORY,
-            description="Referee Can Play as a SAMPLER for SamplerCustomAdvanced: the guider is the prior, the number of sigmas "
-            "sets the number of steps. Curves and pictures of the run come only from Referee Optimizer.",
-            search_aliases=["referee can play sampler", "blip2 sampler"],
+            description="Referee Can Play as a SAMPLER for SamplerCustomAdvanced: the guider is the prior, the number of "
+            "sigmas sets the number of steps. Curves and pictures of the run come only from Referee Optimizer.",
+            search_aliases=["referee can play sampler", "blip", "blip2 sampler", "vlm"],
             inputs=[
-                io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. Image VAEs only."),
+                io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. VAEs of image models only."),
                 Loss.Input("loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."),
                 AugmentationSocket.Input("augmentation", optional=True, tooltip="Random views for the referee."),
                 Averaging.Input("averaging", optional=True, tooltip="EMA-Restart."),
-                io.Float.Input(
-                    "weight", default=800.0, min=0.0, max=10000.0, step=10.0,
-                    tooltip="How strongly the guider's model pulls in the first step (w2). 0 here and at the end leaves it out.",
-                ),
-                io.Float.Input(
-                    "weight_end", default=400.0, min=0.0, max=10000.0, step=10.0, tooltip="The pull in the last step."
-                ),
-                io.Combo.Input(
-                    "schedule", options=["cosine", "linear", "constant"], default="cosine",
-                    tooltip="How the weight goes from start to end; constant keeps the first value.",
-                ),
-                io.Int.Input("t_min", default=50, min=0, max=999, advanced=True, tooltip="Smallest timestep of score distillation."),
-                io.Int.Input("t_max", default=949, min=0, max=999, advanced=True, tooltip="Largest timestep of score distillation."),
+                *sds_inputs(),
                 *_loop_inputs(),
                 _views_at_once(),
                 *_stops(),
@@ -203,16 +254,16 @@ class RefereeSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, vae, weight, weight_end, schedule, t_min, t_max, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at,
-        patience, loss=None, augmentation=None, averaging=None,
+        cls, vae: Any, weight: float, weight_end: float, schedule: str, t_min: int, t_max: int, preset: dict | str,
+        w1: float, lr: float, lr_end: float, noise: float, tail: int, views_at_once: int, stop_at: float, patience: int,
+        loss: LoadedLoss | None = None, augmentation: Any = None, averaging: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..referee_core.schedules import Schedule
-        from .bridge.sampler import Game, RefereeCanPlay
+        from .bridge.sampler import RefereeCanPlay, Setup
 
         if loss is None and not (weight or weight_end):
             raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', or give 'weight' a value.")
-        if t_min > t_max:
-            raise ValueError(f"The input 't_min' ({t_min}) is larger than 't_max' ({t_max}): exchange them.")
-        settings = _settings(1, preset, w1, lr, lr_end, noise, tail, views_at_once, stop_at, patience)
-        prior = Schedule(weight, weight_end, schedule)
-        return io.NodeOutput(RefereeCanPlay(Game(vae, loss, prior, t_min, t_max, augmentation, averaging, settings)))
+        settings = _settings(
+            1, preset, noise, lr, lr_end, views_at_once, w1=w1, tail=tail, stop_at=stop_at, patience=patience
+        )
+        prior = make_sds(weight, weight_end, schedule, t_min, t_max)
+        return io.NodeOutput(RefereeCanPlay(Setup(vae, loss, prior, augmentation, averaging, settings)))

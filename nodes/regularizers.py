@@ -1,8 +1,8 @@
-"""Nodes for what keeps the image natural: augmentation, score distillation, EMA-restart."""
+"""Nodes that keep a run from accidents: augmentation, EMA-restart."""
 
 from comfy_api.latest import io
 
-from .sockets import CATEGORY, AugmentationSocket, Averaging, Prior, PriorSocket
+from .sockets import CATEGORY, AugmentationSocket, Averaging
 
 
 def _count(default: int) -> io.Int.Input:
@@ -78,7 +78,7 @@ class RefereeAugmentation(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, preset) -> io.NodeOutput:
+    def execute(cls, preset: dict) -> io.NodeOutput:
         from dataclasses import replace
 
         from ..referee_core.augment import PAPER, PRESETS
@@ -86,58 +86,6 @@ class RefereeAugmentation(io.ComfyNode):
         values = dict(preset)
         base = PRESETS.get(values.pop("preset"), PAPER)
         return io.NodeOutput(replace(base, **values))
-
-
-class RefereeSDSGuidance(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="RefereeSDSGuidance",
-            display_name="SDS Guidance",
-            category=CATEGORY,
-            description="Score distillation from any MODEL, with its LoRAs and ControlNets: keeps the optimised image natural.",
-            search_aliases=["score distillation sampling", "dreamfusion", "diffusion prior"],
-            inputs=[
-                io.Model.Input("model", tooltip="The diffusion model that knows what pictures look like."),
-                io.Conditioning.Input("positive", tooltip="What the diffusion model pulls towards: usually the same prompt."),
-                io.Conditioning.Input("negative", tooltip="What it pushes away from: usually the empty prompt."),
-                io.Float.Input(
-                    "cfg", default=30.0, min=0.0, max=100.0, step=0.5, round=0.01,
-                    tooltip="Guidance scale. High values (the paper: 30) give clear shapes, very high ones glaring colours.",
-                ),
-                io.Float.Input(
-                    "weight", default=800.0, min=0.0, max=10000.0, step=10.0,
-                    tooltip="How strongly the prior pulls in the first step (w2). More: more natural, less obedient. The paper: 800.",
-                ),
-                io.Float.Input(
-                    "weight_end", default=400.0, min=0.0, max=10000.0, step=10.0,
-                    tooltip="The pull in the last step. Lower than at the start lets the referee finish details. The paper: 400.",
-                ),
-                io.Combo.Input(
-                    "schedule", options=["cosine", "linear", "constant"], default="cosine",
-                    tooltip="How the weight goes from start to end; constant keeps the first value.",
-                ),
-                io.Int.Input(
-                    "t_min", default=50, min=0, max=999, advanced=True,
-                    tooltip="Smallest timestep (of 1000) at which the model is asked. Raise it to care less about fine detail.",
-                ),
-                io.Int.Input(
-                    "t_max", default=949, min=0, max=999, advanced=True,
-                    tooltip="Largest timestep at which the model is asked. Lower it to keep an existing layout.",
-                ),
-            ],
-            outputs=[PriorSocket.Output("prior", tooltip="Connect to Referee Optimizer.")],
-        )  # fmt: skip
-
-    @classmethod
-    def execute(cls, model, positive, negative, cfg, weight, weight_end, schedule, t_min, t_max) -> io.NodeOutput:
-        from ..referee_core.schedules import Schedule
-
-        if t_min > t_max:
-            raise ValueError(f"The input 't_min' ({t_min}) is larger than 't_max' ({t_max}): exchange them.")
-        return io.NodeOutput(
-            Prior(model, positive, negative, cfg, Schedule(weight, weight_end, schedule), t_min, t_max)
-        )
 
 
 class RefereeEMARestart(io.ComfyNode):
@@ -167,7 +115,7 @@ class RefereeEMARestart(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, decay, start, interval) -> io.NodeOutput:
+    def execute(cls, decay: float, start: int, interval: int) -> io.NodeOutput:
         from ..referee_core.averaging import EMARestart
 
         return io.NodeOutput(EMARestart(decay, start, interval))

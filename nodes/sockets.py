@@ -1,12 +1,14 @@
 """The pack's own socket types and what travels through them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
 
+from ..referee_core.interfaces import Denoiser
+from ..referee_core.interfaces import Prior as CorePrior
 from ..referee_core.interfaces import Referee as CoreReferee
-from ..referee_core.schedules import Schedule
 
 Referee = io.Custom("REFEREE")
 Loss = io.Custom("REFEREE_LOSS")
@@ -36,12 +38,10 @@ class LoadedLoss:
 
 @dataclass(frozen=True)
 class Prior:
-    """REFEREE_PRIOR: a guided MODEL and how score distillation uses it."""
+    """REFEREE_PRIOR: a MODEL with its guidance, and what makes a prior of the core from its predictions."""
 
     model: Any
     positive: Any
     negative: Any
     cfg: float
-    weight: Schedule
-    t_min: int
-    t_max: int
+    make: Callable[[Denoiser], CorePrior]

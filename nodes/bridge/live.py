@@ -2,9 +2,8 @@
 
 import base64
 import io
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import comfy.utils
 import torch
@@ -65,9 +64,10 @@ class Progress:
             self.next_rows = now + 1 / UPDATES_A_SECOND
         self._move_bar(step.index + 1, step.steps, picture)
 
-    def finish(self, images: torch.Tensor, scores: Scores | None) -> None:
-        """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20"."""
-        self._show(self.summary(scores), images)
+    def finish(self, images: torch.Tensor, scores: Scores | None, notes: Sequence[str] = ()) -> None:
+        """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20", with
+        what the user should know below."""
+        self._show("\n".join([self.summary(scores), *notes]), images)
         self._move_bar(self.steps, self.steps, images)
 
     def status(self, step: Step) -> str:
@@ -92,7 +92,7 @@ class Progress:
         """The closing line; of a batch, the best image's numbers."""
         parts = [f"done in {minutes(time.monotonic() - self.began)}"]
         if scores is not None:
-            best = min(range(len(scores.losses)), key=lambda i: _or_infinity(scores.losses[i]))
+            best = scores.ranking()[0]
             parts += [f"match {scores.matches[best]:.2f}"] if scores.matches[best] is not None else []
             parts.append(f"loss {scores.losses[best]:.2f}")
             parts += [f"best of {len(scores.losses)}: image {best + 1}"] if len(scores.losses) > 1 else []
@@ -125,7 +125,3 @@ def data_url(images: torch.Tensor) -> str:
     image.thumbnail((KEPT_SIZE, KEPT_SIZE))
     image.save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _or_infinity(loss: float) -> float:
-    return math.inf if math.isnan(loss) else loss

@@ -41,13 +41,6 @@ class EncodedText:
             notes.append(f"The referee does not know these words and cannot judge them: {', '.join(self.unknown)}")
         return notes
 
-    @property
-    def notes(self) -> list[str]:
-        """What a user should know about how the text is read."""
-        notes = [f"The referee reads only the beginning; this is cut off: {self.cut!r}"] if self.cut else []
-        notes += [f"The referee knows no prompt weights; it reads {self.text!r}"] if self.weights_removed else []
-        return notes
-
     def for_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(mask, match_ids, caption_ids), one row for each image and on the images' device."""
         rows = (self.mask, self.match_ids, self.caption_ids)
