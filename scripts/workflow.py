@@ -122,7 +122,9 @@ class Workflow:
 
     def add(self, type_: str, title: str = "", **given) -> Node:
         """A node. ``given`` are its inputs: a value, a node or ``node.out("name")``; among sockets that grow
-        "name.socket" and a node. An input of a combo's option goes by its own name, with or without "combo." before it."""
+        "name.socket" and a node. An input of a combo's option goes by its own name, with or without "combo." before.
+
+        Raises KeyError on an input that the node does not have."""
         definition = self.info[type_]
         node = self._node(type_, title or definition["display_name"] or type_)
         owner = OURS if definition["python_module"].startswith("custom_nodes") else CORE

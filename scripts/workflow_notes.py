@@ -38,29 +38,27 @@ QUICK_ABOUT = """
 Press **Run**: no download, no graphics card. Two pictures of one prompt and one seed:
 
 - **Result**: *Referee Optimizer*. A referee reads the prompt and pulls the picture towards it; the diffusion model
-keeps
-it natural.
+keeps it natural.
 - **To compare**: the same model with *KSampler*, at settings that suit it.
 
 These small models know one or two shapes, *a [colour] [shape] and a [colour] [shape]*: red, orange, yellow, green,
 cyan, blue, purple, white; circle, square, triangle, cross. KSampler alone paints most such prompts right, and the
-method is
-sometimes wrong: this graph shows how it works, not that it wins.
+method is sometimes wrong: this graph shows how it works, not that it wins.
 """
 COMPARISON_ABOUT = """
 One prompt and one seed, four ways to a picture, with the small models that come with the pack. No download and no
-graphics
-card: press **Run**.
+graphics card: press **Run**.
 
-- **Referee Can Play** (green): the referee, here a small BLIP-2 that reads the prompt, pulls the picture towards it;
-the
-diffusion model keeps it natural. Random views and jumps back to the running average keep the referee from being fooled.
+- **Referee Can Play** (green): the referee, here a small BLIP-2 that reads the prompt, pulls the picture towards
+it; the diffusion model keeps it natural. Random views and jumps back to the running average keep the referee from
+being fooled.
 - **Plain sampling**: KSampler, at settings that suit this model. It paints most prompts of this small world right.
 - **SDS alone**: only the diffusion model pulls. Natural, but no closer to the prompt.
-- **Inversion alone**: only the referee pulls, and it sees the bare picture. Specks please it that say nothing to us.
+- **Inversion alone**: only the referee pulls, and it sees the bare picture. Specks please it that say nothing to
+us.
 
-Only the first result is saved; the others are previews. Paper:
-[Referee Can Play, ICML 2024](https://arxiv.org/abs/2402.16305).
+Only the first result is saved; the others are previews. Paper: [Referee Can Play, ICML
+2024](https://arxiv.org/abs/2402.16305).
 """
 COMPARISON_TURN = """
 - **The prompt**: one or two objects, *a [colour] [shape]*, joined by *and*; for example *a yellow triangle and a
@@ -69,17 +67,16 @@ purple cross*.
 - **Random views, preset**: *none* brings the specks back. More views (*count*) make a cleaner picture and slower
 steps.
 - **The prior, weight**: higher is more natural and obeys less.
-- **lr** of Referee Optimizer: how far the latent moves in a step. These models like 0.2, Stable Diffusion the paper's
-1.0.
+- **lr** of Referee Optimizer: how far the latent moves in a step. These models like 0.2, Stable Diffusion the
+paper's 1.0.
 - **Back to the average**: unplug it to see what it is good for.
 """
 PAPER_ABOUT = """
 *Referee Can Play* with the paper's numbers: BLIP-2 reads the prompt and pulls the latent towards it, score
 distillation (SDS) from Stable Diffusion 1.5 keeps the picture natural. 160 steps, 30 random views a step, CFG 30.
 
-- **Captioning** is off (*caption_weight* 0), because the file that the editor offers only matches. The paper adds it:
-see
-*Files*.
+- **Captioning** is off (*caption_weight* 0), because the file that the editor offers only matches. The paper adds
+it: see *Files*.
 - **Memory** runs out: lower *views_at_once* of Referee Optimizer. The result stays the same up to rounding.
 - **Time**: fewer views (*count* of Augmentation Regularizer), for example 10, are faster and a little less clean.
 - **Obedience against nature**: a higher *weight* of SDS Guidance is more natural and obeys less.
@@ -88,8 +85,8 @@ prompt alone. To try the former, unplug the text of **The prompt, for the diffus
 else the code does differently is the preset *reference code* of Referee Optimizer and of Augmentation Regularizer.
 """
 INVERSION_ABOUT = """
-The referee alone: the latent moves until BLIP-2 agrees with the prompt, and only the random views that it judges keep
-the picture in bounds. Of Stable Diffusion 1.5 only the VAE is used.
+The referee alone: the latent moves until BLIP-2 agrees with the prompt, and only the random views that it judges
+keep the picture in bounds. Of Stable Diffusion 1.5 only the VAE is used.
 
 - **Random views, preset**: *none* shows why they are needed: the loss falls fast, the picture is specks.
 - **count**: more views, cleaner shapes, slower steps.
@@ -97,8 +94,8 @@ the picture in bounds. Of Stable Diffusion 1.5 only the VAE is used.
 - *tail* has no effect here: it is about the balance with a prior.
 """
 SDS_ABOUT = """
-The prior alone: score distillation (SDS) moves the latent towards what Stable Diffusion 1.5 takes for the prompt. No
-referee is loaded. Compare the result with that of *4 SD 1.5 with BLIP-2*, which adds the referee.
+The prior alone: score distillation (SDS) moves the latent towards what Stable Diffusion 1.5 takes for the prompt.
+No referee is loaded. Compare the result with that of *4 SD 1.5 with BLIP-2*, which adds the referee.
 
 - **cfg**: SDS needs high guidance. Lower is softer, much higher glares.
 - **weight** and **lr**: how fast the latent moves.
@@ -106,8 +103,7 @@ referee is loaded. Compare the result with that of *4 SD 1.5 with BLIP-2*, which
 """
 SAMPLER_ABOUT = """
 The same method as *4 SD 1.5 with BLIP-2* from parts: **Referee Sampler** is a SAMPLER, and the guider is the prior.
-Plug
-in other guiders, conditioning or noise as with any sampler.
+Plug in other guiders, conditioning or noise as with any sampler.
 
 - The **number of steps** is BasicScheduler's. Its noise levels are not used: SDS draws its own.
 - The **CFG scale** of SDS is CFG Guider's.
@@ -130,12 +126,11 @@ change.
 """
 BEST_ABOUT = """
 *Let it paint several, go on with the best.* KSampler paints four pictures, **Score Images** puts them in order, and
-the best
-one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed both objects of
-all four are
-orange, and one becomes red. It needs no download: press **Run**.
+the best one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed both
+objects of all four are orange, and one becomes red. It needs no download: press **Run**.
 
-- The referee judges by two sentences, the prompt and the same the other way round, added by **Combine Referee Losses**.
+- The referee judges by two sentences, the prompt and the same the other way round, added by **Combine Referee
+Losses**.
 - **batch_size** of the empty latent: more pictures, better chances for the best.
 - **keep** of Score Images: how many go on. The optimizer takes a batch as well.
 - **t_max** of SDS Guidance, here 700: lower keeps more of the picture, 949 starts afresh.
