@@ -44,6 +44,7 @@ def changed(server: Server, png: bytes) -> bytes:
     inputs = {"vae": models.out("vae"), "latent_image": latent, "seed": SEED, "loss": loss, "prior": prior}
     result = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])
     w.add("SaveImage", images=result.out("image"), filename_prefix="after")
+    w.place("", w.nodes)
     (output,) = server.run(to_api(json.loads(w.text()), info)).values()
     return server.image(output["images"][0])
 

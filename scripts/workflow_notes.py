@@ -1,19 +1,19 @@
 """The names of the example graphs and the notes inside them.
 
 ComfyUI's Templates dialog knows of a pack's graph only its file name: it is the title, the description, and what a
-search looks through. A line break inside a paragraph or list item of a note is only for this file.
+search looks through, which hardly sees words that begin after the first 33 characters. A line break inside a paragraph or list item of a note is only for this file.
 """
 
 from .server import PACK
 
 QUICK = "Referee - 1 Quick demo"
 BEST = "Referee - 2 Best of several, then corrected"
-COMPARISON = "Referee - 3 Four ways to paint, side by side"
-PAPER = "Referee - 4 SD 1.5 with BLIP-2, as in the paper"
-SAMPLER = "Referee - 5 SD 1.5 with BLIP-2 in SamplerCustomAdvanced"
-EDIT = "Referee - 6 Change the masked part of a picture (inpaint), SD 1.5"
-INVERSION = "Referee - 7 Referee alone (inversion), SD 1.5"
-SDS = "Referee - 8 Diffusion model alone (SDS), SD 1.5"
+COMPARISON = "Referee - 3 Side by side, four ways to paint"
+PAPER = "Referee - 4 SD 1.5 with BLIP-2 (paper)"
+SAMPLER = "Referee - 5 SD 1.5, BLIP-2, SamplerCustomAdvanced"
+EDIT = "Referee - 6 Inpaint, SD 1.5 with BLIP-2"
+INVERSION = "Referee - 7 Inversion alone, SD 1.5"
+SDS = "Referee - 8 SDS alone, SD 1.5"
 WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON)
 
 

@@ -43,6 +43,27 @@ def test_names_are_safe_in_file_systems_and_addresses(path):
     assert re.fullmatch(r"Referee - \d [A-Za-z0-9 .,()-]+", path.stem) and len(path.name) < 100
 
 
+@pytest.mark.parametrize(
+    "words, names",
+    [
+        ("quick demo", [notes.QUICK]),
+        ("best of", [notes.BEST]),
+        ("side by side", [notes.COMPARISON]),
+        ("paper", [notes.PAPER]),
+        ("blip-2", [notes.PAPER, notes.SAMPLER, notes.EDIT]),
+        ("samplercustomadvanced", [notes.SAMPLER]),
+        ("inpaint", [notes.EDIT]),
+        ("inversion", [notes.INVERSION]),
+        ("sds", [notes.SDS]),
+        ("sd 1.5", [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.INVERSION, notes.SDS]),
+    ],
+)
+def test_a_search_finds_the_template(words, names):
+    """The dialog's fuzzy search takes off a hundredth for each character before the match, and allows 0.33 in all."""
+    for name in GRAPHS:
+        assert (0 <= name.lower().find(words) <= 33) == (name in names), name
+
+
 @each
 def test_the_server_hands_out_graph_and_picture(path, server):
     assert path.stem in server.get("/workflow_templates")["ComfyUI-Referee"]
