@@ -1,7 +1,9 @@
 """The names of the example graphs and the notes inside them.
 
 ComfyUI's Templates dialog knows of a pack's graph only its file name: it is the title, the description, and what a
-search looks through, which hardly sees words that begin after the first 33 characters. A line break inside a paragraph or list item of a note is only for this file.
+search looks through. The search hardly sees words that begin after the first 33 characters.
+
+A line break inside a paragraph or list item of a note is only for this file.
 """
 
 from .server import PACK
