@@ -22,7 +22,7 @@ DEMO = {
     "prompt": "a red circle and a blue square",
     "size": 128,
     "loop": {"steps": 200, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
-    "prior": {"cfg": 3.0, "weight": 2000.0, "weight_end": 2000.0},
+    "prior": {"cfg": 5.0, "weight": 2000.0, "weight_end": 2000.0},
     "augmentation": {
         "preset": "custom", "count": 16, "rotation": 15.0, "translation": 0.1, "perspective": 0.2, "colour": 0.04,
         "erasing": 0.06, "noise": 0.1,

@@ -143,10 +143,9 @@ The editor offers what is missing when the graph opens. Or, in ComfyUI's folder:
 - **Stable Diffusion 1.5**, [{CHECKPOINT}]({CHECKPOINT_PAGE}), 2 GB:
 `hf download {CHECKPOINT_PAGE.split(".co/")[1]} {CHECKPOINT} --local-dir models/checkpoints`
 """
-REFEREE_FILES = f"""- **BLIP-2**, [{REFEREE}]({REFEREE_PAGE}), 4.7 GB, and **vocab.txt** beside it, 0.2 MB (the editor
-does not offer this one):
-`hf download {REFEREE_PAGE.split(".co/")[1]} {REFEREE} vocab.txt --local-dir models/referee`
-- For captioning too, as in the paper: [blip2_pretrained.pth]({CAPTION_HEAD}) from LAVIS, 0.7 GB, beside them. Then set
+REFEREE_FILES = f"""- **BLIP-2**, [{REFEREE}]({REFEREE_PAGE}), 4.7 GB, for matching:
+`hf download {REFEREE_PAGE.split(".co/")[1]} {REFEREE} --local-dir models/referee`
+- For captioning too, as in the paper: [blip2_pretrained.pth]({CAPTION_HEAD}) from LAVIS, 0.7 GB, beside it. Then set
 *caption_weight* of Referee Loss to 1.
 `curl -L -o models/referee/blip2_pretrained.pth {CAPTION_HEAD}`
 """

@@ -10,7 +10,6 @@ from scripts.make_screenshots import FLAGS, READY, chromium
 from scripts.make_subgraph import SUBGRAPH, behind_ksampler
 from scripts.server import PACK
 from scripts.workflow import to_api
-from scripts.workflow_notes import COMPARISON, template
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 pytestmark = pytest.mark.skipif(chromium() is None, reason="needs Chromium")
@@ -48,7 +47,7 @@ def load(page, workflow: dict) -> None:
 
 def demo_of(steps: int) -> dict:
     """The demo graph with short runs."""
-    workflow = json.loads(template(COMPARISON).read_text(encoding="utf-8"))
+    workflow = json.loads((PACK / "workflows" / "demo.json").read_text())
     for node in workflow["nodes"]:
         if node["type"] == "RefereeOptimizer":
             values = node["widgets_values"]
@@ -59,7 +58,7 @@ def demo_of(steps: int) -> dict:
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
 def test_example_graphs_open_whole(page, server, path):
-    workflow = json.loads(path.read_text(encoding="utf-8"))
+    workflow = json.loads(path.read_text())
     load(page, workflow)
     unknown = page.evaluate("app.graph.nodes.map(n => n.type).filter(t => !(t in LiteGraph.registered_node_types))")
     assert unknown == []
