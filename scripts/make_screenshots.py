@@ -158,7 +158,6 @@ def main() -> None:
             editor.wait()
             editor.shoot("RefereeScore", "RefereeScore", "The four, best first", "What the referee says")
             editor.shoot("RefereeCombineLosses", "RefereeLoss", "RefereeCombineLosses")
-            editor.shoot("best_of_several", *(node["type"] for node in example(notes.BEST)["nodes"][1:]), scale=0.6)
 
             editor.load(example(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")

@@ -208,7 +208,7 @@ def best_of_several(w: Workflow) -> None:
     report = w.add("PreviewAny", "What the referee says", source=ranked.out("report"))
     show = w.add("PreviewImage", "The four, best first", images=ranked)
     w.place("Which one is best?", [loss, turned, both], [best, ranked], [show, report])
-    strength = DEMO["prior"] | {"t_max": 700}
+    strength = DEMO["prior"] | {"cfg": 3.0, "t_max": 700}
     prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **strength)
     inputs = {"vae": models.out("vae"), "latent_image": best.out("latent"), "seed": SEED, "loss": both, "prior": prior}
     optimizer = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])

@@ -128,8 +128,9 @@ change.
 """
 BEST_ABOUT = """
 *Let it paint several, go on with the best.* KSampler paints four pictures, **Score Images** puts them in order, and
-the best one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed both
-objects of all four are orange, and one becomes red. It needs no download: press **Run**.
+the best one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed none of the
+four is right, and the result is. With other prompts KSampler is mostly right at once. It needs no download: press
+**Run**.
 
 - The referee judges by two sentences, the prompt and the same the other way round, added by **Combine Referee
 Losses**.
