@@ -1,7 +1,7 @@
 """The main job in one command: ``python -m scripts.demo "a red circle and a blue square"``.
 
-Sets up an environment and a ComfyUI (once), runs the bundled graph workflows/demo.json through a real ComfyUI server on
-the CPU, writes the pictures, and prints what an independent judge sees in them.
+Sets up an environment and a ComfyUI (once), runs the bundled comparison of four ways to paint through a real ComfyUI
+server on the CPU, writes the pictures, and prints what an independent judge sees in them.
 """
 
 import argparse
@@ -14,20 +14,21 @@ from pathlib import Path
 from .environment import PACK, enter
 from .server import Server
 from .workflow import to_api
+from .workflow_notes import COMPARISON, template
 
-VARIANTS = {
-    "plain": "plain CFG sampling",
-    "sds": "score distillation alone",
-    "inversion": "inversion alone",
+RESULTS = {  # file: title of the node that shows it
     "method": "Referee Can Play",
+    "plain": "Plain sampling",
+    "sds": "Score distillation alone",
+    "inversion": "Inversion alone",
 }
-SHEETS = ("filmstrip", "plot", "gradients")
+SHEETS = {"filmstrip": "From noise to picture", "plot": "Losses, norms and schedules", "gradients": "What pulled where"}
 DEFAULT_PROMPT = "a red circle and a blue square"
 
 
 def demo_graph(object_info: dict, prompt: str, seed: int) -> dict:
-    """The bundled graph in API format, with another prompt and seed."""
-    graph = to_api(json.loads((PACK / "workflows" / "demo.json").read_text()), object_info)
+    """The comparison in API format, with another prompt and seed."""
+    graph = to_api(json.loads(template(COMPARISON).read_text(encoding="utf-8")), object_info)
     for node in graph.values():
         inputs = node["inputs"]
         if node["class_type"].startswith("PrimitiveString"):
@@ -37,11 +38,11 @@ def demo_graph(object_info: dict, prompt: str, seed: int) -> dict:
     return graph
 
 
-def run_demo(server, prompt: str, seed: int) -> dict[str, bytes]:
-    """The PNG files that the demo graph saves, by name (the keys of VARIANTS, and SHEETS)."""
-    outputs = server.run(demo_graph(server.get("/object_info"), prompt, seed), seconds=3600)
-    entries = [e for output in outputs.values() for e in output.get("images", []) if e["type"] == "output"]
-    return {e["filename"].split("_")[0]: server.image(e) for e in entries}
+def run_demo(server, graph: dict) -> dict[str, bytes]:
+    """The PNG files that the comparison shows, by the names of RESULTS and SHEETS."""
+    outputs = server.run(graph, seconds=3600)
+    shown = {graph[number]["_meta"]["title"]: o["images"][0] for number, o in outputs.items() if o.get("images")}
+    return {name: server.image(shown[title]) for name, title in (RESULTS | SHEETS).items()}
 
 
 def judged(png: bytes):
@@ -74,15 +75,16 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as base, Server(comfyui, Path(base)) as server:
-        print(f"ComfyUI runs at {server.url}; optimising for {args.prompt!r} ...", flush=True)
-        files = run_demo(server, caption(scene), args.seed)
+        print(f"ComfyUI runs at {server.url}; painting {args.prompt!r} ...", flush=True)
+        graph = demo_graph(server.get("/object_info"), caption(scene), args.seed)
+        files = run_demo(server, graph)
     args.output.mkdir(parents=True, exist_ok=True)
-    for name in (*VARIANTS, *SHEETS):
-        (args.output / f"{name}.png").write_bytes(files[name])
-    for name, title in VARIANTS.items():
+    for name, png in files.items():
+        (args.output / f"{name}.png").write_bytes(png)
+    for name, title in RESULTS.items():
         verdict = judged(files[name])
-        print(f"{'right' if verdict.right(scene) else 'wrong'}  {title:26} shows {verdict}")
-    print(f"{time.monotonic() - began:.0f} s; pictures in {args.output}: {', '.join((*VARIANTS, *SHEETS))}")
+        print(f"{'right' if verdict.right(scene) else 'wrong'}  {title:24} shows {verdict}")
+    print(f"{time.monotonic() - began:.0f} s; pictures in {args.output}: {', '.join(files)}")
 
 
 if __name__ == "__main__":

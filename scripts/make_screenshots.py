@@ -1,6 +1,7 @@
-"""Take the pictures of nodes in the help pages and the README in the editor itself: ``python -m scripts.make_screenshots --comfyui DIR``.
+"""Take the help pages' and the README's pictures of nodes: ``python -m scripts.make_screenshots --comfyui DIR``.
 
-A browser opens graphs on the pack's small models, runs them and takes the nodes' pictures. Needs Playwright and Chromium.
+A browser opens graphs on the pack's small models in the editor, runs them and takes the nodes' pictures. Needs
+Playwright and Chromium.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from . import workflow_notes as notes
 from .make_subgraph import NAME, behind_ksampler
 from .make_workflows import DEMO, encoded
 from .server import PACK, Server
@@ -18,8 +20,8 @@ from .workflow import Workflow
 IMAGES = PACK / "web" / "docs" / "images"
 PROMPT, SEED = "a cyan cross and a purple circle", 6
 FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync"
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
 ).split()
 QUIET = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
@@ -121,7 +123,7 @@ def method(info: dict) -> Workflow:
 
 
 def example(name: str) -> dict:
-    return json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads(notes.template(name).read_text(encoding="utf-8"))
 
 
 def loaders(info: dict) -> dict:
@@ -151,16 +153,13 @@ def main() -> None:
             editor.shoot("RefereeHistoryPlot", "RefereeHistoryPlot", "Its plot")
             editor.shoot("RefereeGradientView", "RefereeGradientView", "Its gradients")
 
-            editor.load(example("best_of_several"))
+            editor.load(example(notes.BEST))
             editor.queue()
             editor.wait()
             editor.shoot("RefereeScore", "RefereeScore", "The four, best first", "What the referee says")
             editor.shoot("RefereeCombineLosses", "RefereeLoss", "RefereeCombineLosses")
-            editor.shoot(
-                "best_of_several", *(node["type"] for node in example("best_of_several")["nodes"][1:]), scale=0.6
-            )
 
-            editor.load(example("paper_sampler_custom_advanced"))
+            editor.load(example(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")
             editor.load(loaders(info))
             editor.shoot("RefereeLoader", "RefereeLoader")

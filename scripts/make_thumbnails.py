@@ -1,7 +1,7 @@
-"""Make the pictures beside the example graphs in the Templates browser: ``python -m scripts.make_thumbnails --comfyui DIR``.
+"""Make the example graphs' pictures for the Templates dialog: ``python -m scripts.make_thumbnails --comfyui DIR``.
 
-All are made with the pack's small models: the demo graph gives those of the four ways to paint, one more run changes the
-masked half of its result, and best_of_several gives its own.
+All are made with the pack's small models: the comparison gives those of the four ways to paint, one more run changes
+the masked half of its result, and "best of several" gives its own.
 """
 
 import argparse
@@ -10,10 +10,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from .demo import run_demo
-from .make_workflows import DEMO
-from .server import PACK, Graph, Server
-from .workflow import to_api
+from . import workflow_notes as notes
+from .demo import RESULTS, demo_graph, run_demo
+from .make_workflows import DEMO, encoded, judged
+from .server import Server
+from .workflow import Workflow, to_api
 
 PROMPT, CHANGED, SEED = "a red circle and a blue square", "a red circle and a yellow triangle", 3
 SIDE, GAP = 384, 4
@@ -28,37 +29,29 @@ def changed(server: Server, png: bytes) -> bytes:
     blue = [x for x in range(128) for y in range(128) if pixels[x, y][2] > 150 > pixels[x, y][0] + 60]
     left = 0 if sum(blue) / max(1, len(blue)) < 64 else 64
     picture.save(server.base / "input" / "before.png")
-    g = Graph()
-    model, clip, vae, referee = g.add("RefereeDemoModels")[:4]
-    image = g.add("LoadImage", image="before.png")[0]
-    mask = g.add("SolidMask", value=0.0, width=128, height=128)[0]
-    half = g.add("SolidMask", value=1.0, width=64, height=128)[0]
-    mask = g.add("MaskComposite", destination=mask, source=half, x=left, y=0, operation="add")[0]
-    latent = g.add("SetLatentNoiseMask", samples=g.add("VAEEncode", pixels=image, vae=vae)[0], mask=mask)[0]
-    positive, negative = (g.add("CLIPTextEncode", clip=clip, text=text)[0] for text in (CHANGED, ""))
-    prior = g.add(
-        "RefereeSDSGuidance", model=model, positive=positive, negative=negative, schedule="cosine", t_min=50, t_max=949, **DEMO["prior"]
-    )[0]  # fmt: skip
-    loss = g.add("RefereeLoss", referee=referee, text=CHANGED, itm_weight=1.0, caption_weight=1.0)[0]
-    augmentation = g.add(
-        "RefereeAugmentation", **{"preset__keep": 0, "preset__flip": False, "preset__crop": 0.0},
-        **{k.replace(".", "__"): v for k, v in DEMO["augmentation"].items()},
-    )[0]  # fmt: skip
-    averaging = g.add("RefereeEMARestart", **DEMO["averaging"])[0]
-    out = g.add(
-        "RefereeOptimizer", vae=vae, latent_image=latent, loss=loss, prior=prior, augmentation=augmentation, averaging=averaging,
-        seed=SEED, preset="paper", views_at_once=0, result="last", record_every=10, stop_at=0.0, patience=0,
-        **({"tail": 10} | DEMO["loop"]),
-    )[1]  # fmt: skip
-    g.add("SaveImage", images=out, filename_prefix="after")
-    (entry,) = (e for o in server.run(g).values() for e in o.get("images", []) if e["type"] == "output")
-    return server.image(entry)
+    info = server.get("/object_info")
+    w = Workflow("changed", info)
+    models = w.add("RefereeDemoModels")
+    image = w.add("LoadImage", image="before.png")
+    nothing = w.add("SolidMask", value=0.0, width=128, height=128)
+    half = w.add("SolidMask", value=1.0, width=64, height=128)
+    mask = w.add("MaskComposite", destination=nothing, source=half, x=left, y=0, operation="add")
+    encode = w.add("VAEEncode", pixels=image, vae=models.out("vae"))
+    latent = w.add("SetLatentNoiseMask", samples=encode, mask=mask)
+    positive, negative = encoded(w, models.out("clip"), CHANGED)
+    prior = w.add("RefereeSDSGuidance", model=models, positive=positive, negative=negative, **DEMO["prior"])
+    loss, regularizers = judged(w, models.out("referee"), CHANGED, DEMO)
+    inputs = {"vae": models.out("vae"), "latent_image": latent, "seed": SEED, "loss": loss, "prior": prior}
+    result = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])
+    w.add("SaveImage", images=result.out("image"), filename_prefix="after")
+    w.place("", w.nodes)
+    (output,) = server.run(to_api(json.loads(w.text()), info)).values()
+    return server.image(output["images"][0])
 
 
 def improved(server: Server) -> tuple[bytes, bytes]:
-    """What best_of_several begins with, the best of its four, and its result."""
-    workflow = json.loads((PACK / "workflows" / "best_of_several.json").read_text(encoding="utf-8"))
-    graph = to_api(workflow, server.get("/object_info"))
+    """The best of several's four, and its result."""
+    graph = to_api(json.loads(notes.template(notes.BEST).read_text(encoding="utf-8")), server.get("/object_info"))
     outputs = server.run(graph)
     shown = ("PreviewImage", "SaveImage")
     before, after = (next(k for k, node in graph.items() if node["class_type"] == kind) for kind in shown)
@@ -83,19 +76,21 @@ def main() -> None:
     parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Server(arguments.comfyui, Path(folder)) as server:
-        files = run_demo(server, PROMPT, SEED)
+        files = run_demo(server, demo_graph(server.get("/object_info"), PROMPT, SEED))
         after, pair = changed(server, files["method"]), improved(server)
+    one = sheet(files["method"], columns=1)
     thumbnails = {
-        "demo": sheet(*(files[name] for name in ("plain", "sds", "inversion", "method")), columns=2),
-        "best_of_several": sheet(*pair, columns=2),
-        "paper_sd15_blip2": sheet(files["method"], columns=1),
-        "paper_sampler_custom_advanced": sheet(files["method"], columns=1),
-        "inversion_only": sheet(files["inversion"], columns=1),
-        "sds_only": sheet(files["sds"], columns=1),
-        "from_image_with_mask": sheet(files["method"], after, columns=2),
+        notes.QUICK: sheet(files["method"], files["plain"], columns=2),
+        notes.BEST: sheet(*pair, columns=2),
+        notes.COMPARISON: sheet(*(files[name] for name in RESULTS), columns=2),
+        notes.PAPER: one,
+        notes.SAMPLER: one,
+        notes.EDIT: sheet(files["method"], after, columns=2),
+        notes.INVERSION: sheet(files["inversion"], columns=1),
+        notes.SDS: sheet(files["sds"], columns=1),
     }
     for name, picture in thumbnails.items():
-        picture.save(PACK / "workflows" / f"{name}.jpg", quality=88)
+        picture.save(notes.template(name, ".jpg"), quality=88)
         print(f"{name}.jpg")
 
 

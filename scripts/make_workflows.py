@@ -10,21 +10,22 @@ import tempfile
 from pathlib import Path
 
 from . import workflow_notes as notes
+from .demo import RESULTS, SHEETS
 from .make_subgraph import SUBGRAPH, make_subgraph
 from .server import PACK, Server
 from .workflow import GREEN, GREY, Node, Workflow
 
 SEED = 0
-SWAPPED = ("an orange square and a red circle", "a red circle and an orange square")
+PAIR = ("an orange square and a red circle", "a red circle and an orange square")
+PLAIN = {"steps": 50, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}  # suits the pack's models
 DEMO = {
     "prompt": "a red circle and a blue square",
     "size": 128,
-    "plain": {"steps": 25, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
     "loop": {"steps": 200, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
     "prior": {"cfg": 5.0, "weight": 2000.0, "weight_end": 2000.0},
     "augmentation": {
-        "preset": "custom", "preset.count": 16, "preset.rotation": 15.0, "preset.translation": 0.1,
-        "preset.perspective": 0.2, "preset.colour": 0.04, "preset.erasing": 0.06, "preset.noise": 0.1,
+        "preset": "custom", "count": 16, "rotation": 15.0, "translation": 0.1, "perspective": 0.2, "colour": 0.04,
+        "erasing": 0.06, "noise": 0.1,
     },
     "averaging": {"decay": 0.95, "start": 40, "interval": 60},
 }  # fmt: skip
@@ -36,7 +37,7 @@ PAPER = {
     "cfg": 30.0,
     "weight": (800.0, 400.0),
     "t_max": 949,
-    "augmentation": {"preset": "paper", "preset.count": 30},
+    "augmentation": {"preset": "paper", "count": 30},
     "averaging": {"decay": 0.95, "start": 40, "interval": 60},
 }
 EDIT = PAPER | {
@@ -53,24 +54,41 @@ def encoded(w: Workflow, clip, prompt) -> tuple[Node, Node]:
     return positive, w.add("CLIPTextEncode", "Negative prompt: empty", clip=clip)
 
 
-def judged(w: Workflow, referee, prompt, preset: dict) -> tuple[Node, dict[str, Node]]:
-    loss = w.add("RefereeLoss", "The prompt, for the referee", referee=referee, text=prompt)
+def judged(w: Workflow, referee, prompt, preset: dict, **weights) -> tuple[Node, dict[str, Node]]:
+    loss = w.add("RefereeLoss", "The prompt, for the referee", referee=referee, text=prompt, **weights)
     augmentation = w.add("RefereeAugmentation", "Random views for the referee", **preset["augmentation"])
     averaging = w.add("RefereeEMARestart", "Back to the average now and then", **preset["averaging"])
     return loss, {"augmentation": augmentation, "averaging": averaging}
 
 
-def pictures(w: Workflow, history, output: str, prefix: str = "") -> tuple[list[Node], list[Node]]:
-    """The three pictures of a run, and the nodes that show them, or save them under names with ``prefix``."""
-    names = {"HistoryPlot": "plot", "Filmstrip": "filmstrip", "GradientView": "gradients"}
-    plots = [w.add(f"Referee{kind}", history=history) for kind in names]
-    files = [{"filename_prefix": prefix + name} if prefix else {} for name in names.values()]
-    titles = ("Losses, norms and schedules", "From noise to picture", "What pulled where")
-    return plots, [w.add(output, t, images=p, **f) for t, p, f in zip(titles, plots, files, strict=True)]
+def pictures(w: Workflow, history) -> tuple[list[Node], list[Node]]:
+    """The three pictures of a run, and the nodes that show them."""
+    kinds = {"plot": "HistoryPlot", "filmstrip": "Filmstrip", "gradients": "GradientView"}
+    plots = {name: w.add(f"Referee{kind}", history=history) for name, kind in kinds.items()}
+    return list(plots.values()), [w.add("PreviewImage", SHEETS[name], images=plot) for name, plot in plots.items()]
 
 
-def demo(w: Workflow) -> None:
-    w.notes(What_this_shows=notes.DEMO_ABOUT, What_to_turn=notes.DEMO_TURN)
+def quick(w: Workflow) -> None:
+    models = w.add("RefereeDemoModels", "The pack's small models")
+    prompt = w.add("PrimitiveStringMultiline", "The prompt", value=DEMO["prompt"])
+    start = w.add("EmptyLatentImage", "Start from noise", width=DEMO["size"], height=DEMO["size"])
+    positive, negative = encoded(w, models.out("clip"), prompt)
+    pair = {"model": models, "positive": positive, "negative": negative}
+    loss, regularizers = judged(w, models.out("referee"), prompt, DEMO)
+    prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **DEMO["prior"])
+    inputs = {"vae": models.out("vae"), "latent_image": start, "seed": SEED, "loss": loss, "prior": prior}
+    method = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])
+    save = w.add("SaveImage", "Result", images=method.out("image"), filename_prefix="referee/quick_demo")
+    plain = w.add("KSampler", "To compare: plain sampling", **pair, latent_image=start, seed=SEED, **PLAIN)
+    decode = w.add("VAEDecode", samples=plain, vae=models.out("vae"))
+    show = w.add("PreviewImage", "To compare", images=decode)
+    w.place("", [models, prompt, start, w.note("Quick demo", notes.QUICK_ABOUT)])
+    w.place("", [positive, negative, plain, decode], [loss, prior, *regularizers.values()])
+    w.place("", [method], [save, show])
+
+
+def comparison(w: Workflow) -> None:
+    w.notes(What_this_shows=notes.COMPARISON_ABOUT, What_to_turn=notes.COMPARISON_TURN)
     models = w.add("RefereeDemoModels", "The pack's small models")
     prompt = w.add("PrimitiveStringMultiline", "The prompt of all four", value=DEMO["prompt"])
     seed = w.add("PrimitiveInt", "The seed of all four", value=SEED)
@@ -84,33 +102,32 @@ def demo(w: Workflow) -> None:
 
     loop = {"vae": models.out("vae"), "latent_image": start, "seed": seed, **DEMO["loop"]}
     method = w.add("RefereeOptimizer", "Referee and prior", **loop, loss=loss, prior=prior, **regularizers)
-    save = w.add("SaveImage", "Result: Referee Can Play", images=method.out("image"), filename_prefix="referee/method")
-    plots, saved = pictures(w, method.out("history"), "SaveImage", "referee/")
-    w.place("Referee Can Play: referee and prior together", [method], [save, *plots], saved, colour=GREEN)
-    plain = w.add("KSampler", "Plain sampling", **pair, latent_image=start, seed=seed, **DEMO["plain"])
+    save = w.add("SaveImage", RESULTS["method"], images=method.out("image"), filename_prefix="referee/comparison")
+    plots, shown = pictures(w, method.out("history"))
+    w.place("Referee Can Play: referee and prior together", [method], [save, *plots], shown, colour=GREEN)
+    plain = w.add("KSampler", "Plain sampling", **pair, latent_image=start, seed=seed, **PLAIN)
     decode = w.add("VAEDecode", samples=plain, vae=models.out("vae"))
-    save = w.add("SaveImage", "Result: plain sampling", images=decode, filename_prefix="referee/plain")
-    w.place("To compare: plain sampling", [plain], [decode], [save], colour=GREY, below=True)
+    show = w.add("PreviewImage", RESULTS["plain"], images=decode)
+    w.place("To compare: plain sampling", [plain], [decode], [show], colour=GREY, below=True)
     sds = w.add("RefereeOptimizer", "Prior, no referee", **loop, prior=prior)
-    save = w.add("SaveImage", "Result: SDS alone", images=sds.out("image"), filename_prefix="referee/sds")
-    w.place("To compare: score distillation (SDS) alone", [sds], [save], colour=GREY)
+    show = w.add("PreviewImage", RESULTS["sds"], images=sds.out("image"))
+    w.place("To compare: score distillation (SDS) alone", [sds], [show], colour=GREY)
     inversion = w.add("RefereeOptimizer", "Referee, no prior, no random views", **loop, loss=loss)
-    result = {"images": inversion.out("image"), "filename_prefix": "referee/inversion"}
-    save = w.add("SaveImage", "Result: inversion alone", **result)
-    w.place("To compare: inversion alone", [inversion], [save], colour=GREY, below=True)
+    show = w.add("PreviewImage", RESULTS["inversion"], images=inversion.out("image"))
+    w.place("To compare: inversion alone", [inversion], [show], colour=GREY, below=True)
 
 
 def sd15(w: Workflow, about: str, preset: dict = PAPER, referee: bool = True) -> tuple[Node, Node, Node | None]:
     """Notes, checkpoint, prompt and referee, not yet placed."""
-    w.notes(What_this_does=about, Files=notes.FILES + notes.REFEREE_FILE * referee + notes.REFRESH)
+    w.notes(What_this_does=about, Files=notes.FILES + notes.REFEREE_FILES * referee + notes.REFRESH)
     checkpoint = w.add("CheckpointLoaderSimple", "Stable Diffusion 1.5", ckpt_name=notes.CHECKPOINT)
-    checkpoint["properties"]["models"] = [{"name": notes.CHECKPOINT, "url": notes.DOWNLOAD, "directory": "checkpoints"}]
+    checkpoint["properties"]["models"] = notes.downloads(notes.CHECKPOINT_PAGE, notes.CHECKPOINT, "checkpoints")
     prompt = w.add("PrimitiveStringMultiline", "The prompt", value=preset["prompt"])
-    return (
-        checkpoint,
-        prompt,
-        w.add("RefereeLoader", "BLIP-2, the referee", referee_name=notes.REFEREE) if referee else None,
-    )
+    if not referee:
+        return checkpoint, prompt, None
+    loader = w.add("RefereeLoader", "BLIP-2, the referee", referee_name=notes.REFEREE)
+    loader["properties"]["models"] = notes.downloads(notes.REFEREE_PAGE, notes.REFEREE, "referee")
+    return checkpoint, prompt, loader
 
 
 def noise(w: Workflow) -> Node:
@@ -138,7 +155,7 @@ def optimized(w: Workflow, about: str, preset: dict = PAPER, referee: bool = Tru
     inputs["latent_image"] = masked(w, vae) if preset is EDIT else noise(w)
     regularizers = {}
     if referee:
-        inputs["loss"], regularizers = judged(w, loader, prompt, preset)
+        inputs["loss"], regularizers = judged(w, loader, prompt, preset, caption_weight=0.0)
     if prior:
         pair = {"model": checkpoint, "positive": encodes[0], "negative": encodes[1], "cfg": preset["cfg"]}
         strength = {"weight": preset["weight"][0], "weight_end": preset["weight"][1], "t_max": preset["t_max"]}
@@ -147,8 +164,8 @@ def optimized(w: Workflow, about: str, preset: dict = PAPER, referee: bool = Tru
     w.place("What the optimizer gets", [node for node in inputs.values() if node["type"] != "SetLatentNoiseMask"])
     optimizer = w.add("RefereeOptimizer", vae=vae, seed=SEED, steps=preset["steps"], **inputs, **preset["loop"])
     w.place("Optimise", [optimizer], colour=GREEN)
-    save = w.add("SaveImage", "The result", images=optimizer.out("image"), filename_prefix=f"referee/{w.name}")
-    plots, shown = pictures(w, optimizer.out("history"), "PreviewImage")
+    save = w.add("SaveImage", "The result", images=optimizer.out("image"), filename_prefix="referee/result")
+    plots, shown = pictures(w, optimizer.out("history"))
     w.place("What came out", [save, *plots], shown)
 
 
@@ -157,7 +174,7 @@ def sampler_custom_advanced(w: Workflow) -> None:
     vae, start = checkpoint.out("vae"), noise(w)
     positive, negative = encoded(w, checkpoint.out("clip"), prompt)
     w.place("Models and prompt", [checkpoint, prompt, loader], [positive, negative])
-    loss, regularizers = judged(w, loader, prompt, PAPER)
+    loss, regularizers = judged(w, loader, prompt, PAPER, caption_weight=0.0)
     w.place("The referee", [loss, *regularizers.values()])
     strength = {"weight": PAPER["weight"][0], "weight_end": PAPER["weight"][1], "t_max": PAPER["t_max"]}
     sampler = w.add("RefereeSampler", vae=vae, loss=loss, **regularizers, **strength, **PAPER["loop"])
@@ -168,30 +185,30 @@ def sampler_custom_advanced(w: Workflow) -> None:
     inputs = {"noise": random, "guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": start}
     sampled = w.add("SamplerCustomAdvanced", **inputs)
     decode = w.add("VAEDecode", samples=sampled, vae=vae)
-    save = w.add("SaveImage", "The result", images=decode, filename_prefix=f"referee/{w.name}")
+    save = w.add("SaveImage", "The result", images=decode, filename_prefix="referee/result")
     w.place("Sample", [sampled], [decode], [save], colour=GREEN)
 
 
 def best_of_several(w: Workflow) -> None:
     w.notes(What_this_does=notes.BEST_ABOUT)
     models = w.add("RefereeDemoModels", "The pack's small models")
-    prompt = w.add("PrimitiveStringMultiline", "The prompt", value=SWAPPED[0])
+    prompt = w.add("PrimitiveStringMultiline", "The prompt", value=PAIR[0])
     start = w.add("EmptyLatentImage", "Four of them", width=DEMO["size"], height=DEMO["size"], batch_size=4)
     positive, negative = encoded(w, models.out("clip"), prompt)
     w.place("Models and prompt", [models, prompt, start], [positive, negative])
     pair = {"model": models.out("model"), "positive": positive, "negative": negative}
-    sampled = w.add("KSampler", "Plain sampling", **pair, latent_image=start, seed=SEED, **DEMO["plain"])
+    sampled = w.add("KSampler", "Plain sampling", **pair, latent_image=start, seed=SEED, **PLAIN)
     decode = w.add("VAEDecode", samples=sampled, vae=models.out("vae"))
     w.place("Four pictures", [sampled, decode])
     loss, regularizers = judged(w, models.out("referee"), prompt, DEMO)
-    turned = w.add("RefereeLoss", "The same, turned round", referee=models.out("referee"), text=SWAPPED[1])
+    turned = w.add("RefereeLoss", "The same, turned round", referee=models.out("referee"), text=PAIR[1])
     both = w.add("RefereeCombineLosses", **{"losses.loss_0": loss, "losses.loss_1": turned})
     best = w.add("RefereeScore", "Pass on the best", images=decode, loss=both, latents=sampled, keep=1)
     ranked = w.add("RefereeScore", "Only to look", images=decode, loss=both)
     report = w.add("PreviewAny", "What the referee says", source=ranked.out("report"))
     show = w.add("PreviewImage", "The four, best first", images=ranked)
     w.place("Which one is best?", [loss, turned, both], [best, ranked], [show, report])
-    strength = DEMO["prior"] | {"t_max": 700}
+    strength = DEMO["prior"] | {"cfg": 3.0, "t_max": 700}
     prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **strength)
     inputs = {"vae": models.out("vae"), "latent_image": best.out("latent"), "seed": SEED, "loss": both, "prior": prior}
     optimizer = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])
@@ -200,13 +217,14 @@ def best_of_several(w: Workflow) -> None:
 
 
 GRAPHS = {
-    "demo": demo,
-    "best_of_several": best_of_several,
-    "paper_sd15_blip2": lambda w: optimized(w, notes.PAPER_ABOUT),
-    "inversion_only": lambda w: optimized(w, notes.INVERSION_ABOUT, prior=False),
-    "sds_only": lambda w: optimized(w, notes.SDS_ABOUT, referee=False),
-    "paper_sampler_custom_advanced": sampler_custom_advanced,
-    "from_image_with_mask": lambda w: optimized(w, notes.EDIT_ABOUT, EDIT),
+    notes.QUICK: quick,
+    notes.BEST: best_of_several,
+    notes.COMPARISON: comparison,
+    notes.PAPER: lambda w: optimized(w, notes.PAPER_ABOUT),
+    notes.SAMPLER: sampler_custom_advanced,
+    notes.EDIT: lambda w: optimized(w, notes.EDIT_ABOUT, EDIT),
+    notes.INVERSION: lambda w: optimized(w, notes.INVERSION_ABOUT, prior=False),
+    notes.SDS: lambda w: optimized(w, notes.SDS_ABOUT, referee=False),
 }
 
 

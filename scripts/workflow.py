@@ -121,8 +121,10 @@ class Workflow:
         return node
 
     def add(self, type_: str, title: str = "", **given) -> Node:
-        """A node. ``given`` are its inputs: a value, a node or ``node.out("name")``; in a combo "combo.input", among sockets that
-        grow "name.socket" and a node."""
+        """A node. ``given`` are its inputs: a value, a node or ``node.out("name")``; among sockets that grow
+        "name.socket" and a node. An input of a combo's option goes by its own name, with or without "combo." before.
+
+        Raises KeyError on an input that the node does not have."""
         definition = self.info[type_]
         node = self._node(type_, title or definition["display_name"] or type_)
         owner = OURS if definition["python_module"].startswith("custom_nodes") else CORE
@@ -136,7 +138,7 @@ class Workflow:
                 for grown in [key for key in given if key.startswith(f"{name}.")]:
                     sockets.append(({"name": grown, "type": kind}, (given.pop(grown), 0)))
                 continue
-            value = given.pop(name, None)
+            value = given.pop(name if name in given else name.rsplit(".", 1)[-1], None)
             link = value if isinstance(value, tuple) else (value, 0) if isinstance(value, Node) else None
             if not is_widget(kind, options):
                 optional = name in definition["input"].get("optional", {})
@@ -169,13 +171,16 @@ class Workflow:
 
     def notes(self, **texts: str) -> None:
         """Notes at the left edge, by title. Single line breaks are joined, except before list items."""
-        for title, text in texts.items():
-            node = self._node("MarkdownNote", title.replace("_", " "), color="#432", bgcolor="#653")
-            text = re.sub(r"(?<!\n)\n(?!\n|- |\d\. )", " ", text.strip())
-            node["widgets_values"] = [text]
-            rows = sum(math.ceil(max(1, len(line) / 72)) for line in text.splitlines())
-            node["size"] = [NOTE_WIDTH, 15 * rows + 60]
-        self.place("", self.nodes)
+        self.place("", [self.note(title.replace("_", " "), text) for title, text in texts.items()])
+
+    def note(self, title: str, text: str) -> Node:
+        """A note, not yet placed."""
+        node = self._node("MarkdownNote", title, color="#432", bgcolor="#653")
+        text = re.sub(r"(?<!\n)\n(?!\n|- |\d\. )", " ", text.strip())
+        node["widgets_values"] = [text]
+        rows = sum(math.ceil(max(1, len(line) / 72)) for line in text.splitlines())
+        node["size"] = [NOTE_WIDTH, 15 * rows + 60]
+        return node
 
     def place(self, group: str, *columns: list[Node], colour: str = BLUE, below: bool = False) -> None:
         """Stack nodes in columns, framed if ``group`` names a frame, to the right of the last call's or below them."""

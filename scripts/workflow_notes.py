@@ -1,37 +1,84 @@
-"""The notes inside the example graphs. A line break inside a paragraph or list item is only for this file."""
+"""The names of the example graphs and the notes inside them.
+
+ComfyUI's Templates dialog knows of a pack's graph only its file name: it is the title, the description, and what a
+search looks through. The search hardly sees words that begin after the first 33 characters.
+
+A line break inside a paragraph or list item of a note is only for this file.
+"""
+
+from .server import PACK
+
+QUICK = "Referee - 1 Quick demo"
+BEST = "Referee - 2 Best of several, then corrected"
+COMPARISON = "Referee - 3 Side by side, four ways to paint"
+PAPER = "Referee - 4 SD 1.5 with BLIP-2 (paper)"
+SAMPLER = "Referee - 5 SD 1.5, BLIP-2, SamplerCustomAdvanced"
+EDIT = "Referee - 6 Inpaint, SD 1.5 with BLIP-2"
+INVERSION = "Referee - 7 Inversion alone, SD 1.5"
+SDS = "Referee - 8 SDS alone, SD 1.5"
+WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON)
+
+
+def template(name: str, suffix: str = ".json"):
+    """The file of an example graph, or of the picture beside it."""
+    return PACK / "workflows" / f"{name}{suffix}"
+
 
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
-DOWNLOAD = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}"
-REFEREE = "blip2_referee.safetensors"
+CHECKPOINT_PAGE = "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive"
+REFEREE = "model.safetensors"
+REFEREE_PAGE = "https://huggingface.co/Salesforce/blip2-itm-vit-g"
+CAPTION_HEAD = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2/blip2_pretrained.pth"
 
-DEMO_ABOUT = """
-One prompt and one seed, four ways to a picture, with small models that come with the pack and know one world: one or
-two coloured shapes. It needs no download and no graphics card: press **Run**.
 
-- **Referee Can Play** (green): a referee, here a small BLIP-2 that reads the prompt, pulls the picture towards
-the prompt; the diffusion model keeps it natural. Random views and jumps back to
-the running average keep the referee honest.
-- **Plain sampling**: clean shapes, often with the wrong colours or forms.
-- **SDS alone**: only the diffusion model pulls. Natural, but no more obedient.
-- **Inversion alone**: only the referee pulls, and it sees the bare picture. Specks please it that say nothing to us.
+def downloads(page: str, name: str, directory: str) -> list[dict]:
+    """What a loader's ``properties.models`` says, so that the editor offers a missing file."""
+    return [{"name": name, "url": f"{page}/resolve/main/{name}", "directory": directory}]
 
-Paper: [Referee Can Play, ICML 2024](https://arxiv.org/abs/2402.16305).
+
+QUICK_ABOUT = """
+Press **Run**: no download, no graphics card. Two pictures of one prompt and one seed:
+
+- **Result**: *Referee Optimizer*. A referee reads the prompt and pulls the picture towards it; the diffusion model
+keeps it natural.
+- **To compare**: the same model with *KSampler*, at settings that suit it.
+
+These small models know one or two shapes, *a [colour] [shape] and a [colour] [shape]*: red, orange, yellow, green,
+cyan, blue, purple, white; circle, square, triangle, cross. KSampler alone paints most such prompts right, and the
+method is sometimes wrong: this graph shows how it works, not that it wins.
 """
-DEMO_TURN = """
+COMPARISON_ABOUT = """
+One prompt and one seed, four ways to a picture, with the small models that come with the pack. No download and no
+graphics card: press **Run**.
+
+- **Referee Can Play** (green): the referee, here a small BLIP-2 that reads the prompt, pulls the picture towards
+it; the diffusion model keeps it natural. Random views and jumps back to the running average keep the referee from
+being fooled.
+- **Plain sampling**: KSampler, at settings that suit this model. It paints most prompts of this small world right.
+- **SDS alone**: only the diffusion model pulls. Natural, but no closer to the prompt.
+- **Inversion alone**: only the referee pulls, and it sees the bare picture. Specks please it that say nothing to
+us.
+
+Only the first result is saved; the others are previews. Paper: [Referee Can Play, ICML
+2024](https://arxiv.org/abs/2402.16305).
+"""
+COMPARISON_TURN = """
 - **The prompt**: one or two objects, *a [colour] [shape]*, joined by *and*; for example *a yellow triangle and a
 purple cross*.
 - **The seed**: another start for all four.
 - **Random views, preset**: *none* brings the specks back. More views (*count*) make a cleaner picture and slower
 steps.
 - **The prior, weight**: higher is more natural and obeys less.
-- **lr** of Referee Optimizer: how far the latent moves in a step. These models like 0.2, Stable Diffusion the paper's
-1.0.
+- **lr** of Referee Optimizer: how far the latent moves in a step. These models like 0.2, Stable Diffusion the
+paper's 1.0.
 - **Back to the average**: unplug it to see what it is good for.
 """
 PAPER_ABOUT = """
 *Referee Can Play* with the paper's numbers: BLIP-2 reads the prompt and pulls the latent towards it, score
 distillation (SDS) from Stable Diffusion 1.5 keeps the picture natural. 160 steps, 30 random views a step, CFG 30.
 
+- **Captioning** is off (*caption_weight* 0), because the file that the editor offers only matches. The paper adds
+it: see *Files*.
 - **Memory** runs out: lower *views_at_once* of Referee Optimizer. The result stays the same up to rounding.
 - **Time**: fewer views (*count* of Augmentation Regularizer), for example 10, are faster and a little less clean.
 - **Obedience against nature**: a higher *weight* of SDS Guidance is more natural and obeys less.
@@ -40,25 +87,25 @@ prompt alone. To try the former, unplug the text of **The prompt, for the diffus
 else the code does differently is the preset *reference code* of Referee Optimizer and of Augmentation Regularizer.
 """
 INVERSION_ABOUT = """
-The referee alone: the latent moves until BLIP-2 agrees with the prompt, and only the random views that it judges keep
-the picture in bounds. Of Stable Diffusion 1.5 only the VAE is used.
+The referee alone: the latent moves until BLIP-2 agrees with the prompt, and only the random views that it judges
+keep the picture in bounds. Of Stable Diffusion 1.5 only the VAE is used.
 
 - **Random views, preset**: *none* shows why they are needed: the loss falls fast, the picture is specks.
 - **count**: more views, cleaner shapes, slower steps.
 - **lr** and **noise**: smaller is calmer and needs more steps.
-- *tail* has no effect here and *w1* hardly any: both are about the balance with a prior.
+- *tail* has no effect here: it is about the balance with a prior.
 """
 SDS_ABOUT = """
-The prior alone: score distillation (SDS) moves the latent towards what Stable Diffusion 1.5 takes for the prompt. No
-referee is loaded. Compare the result with that of *paper_sd15_blip2*, which adds the referee.
+The prior alone: score distillation (SDS) moves the latent towards what Stable Diffusion 1.5 takes for the prompt.
+No referee is loaded. Compare the result with that of *4 SD 1.5 with BLIP-2*, which adds the referee.
 
 - **cfg**: SDS needs high guidance. Lower is softer, much higher glares.
 - **weight** and **lr**: how fast the latent moves.
 - **noise**: a little helps the search, much leaves grain.
 """
 SAMPLER_ABOUT = """
-The same method as *paper_sd15_blip2* from parts: **Referee Sampler** is a SAMPLER, and the guider is the prior. Plug
-in other guiders, conditioning or noise as with any sampler.
+The same method as *4 SD 1.5 with BLIP-2* from parts: **Referee Sampler** is a SAMPLER, and the guider is the prior.
+Plug in other guiders, conditioning or noise as with any sampler.
 
 - The **number of steps** is BasicScheduler's. Its noise levels are not used: SDS draws its own.
 - The **CFG scale** of SDS is CFG Guider's.
@@ -80,18 +127,27 @@ change.
 - To let the whole picture change, connect VAE Encode to *latent_image* directly.
 """
 BEST_ABOUT = """
-*Let it paint several, go on with the best.* KSampler paints four pictures, **Score Images** puts them in order, and the best
-one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed both objects of all four are
-orange, and one becomes red. It needs no download: press **Run**.
+*Let it paint several, go on with the best.* KSampler paints four pictures, **Score Images** puts them in order, and
+the best one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed none of the
+four is right, and the result is. With other prompts KSampler is mostly right at once. It needs no download: press
+**Run**.
 
-- The referee judges by two sentences, the prompt and the same the other way round, added by **Combine Referee Losses**.
+- The referee judges by two sentences, the prompt and the same the other way round, added by **Combine Referee
+Losses**.
 - **batch_size** of the empty latent: more pictures, better chances for the best.
 - **keep** of Score Images: how many go on. The optimizer takes a batch as well.
 - **t_max** of SDS Guidance, here 700: lower keeps more of the picture, 949 starts afresh.
 """
-FILES = f"- **models/checkpoints/{CHECKPOINT}**: [download]({DOWNLOAD}), 2 GB."
-REFEREE_FILE = f"""
-- **models/referee/{REFEREE}**: BLIP-2, put together once by the node **Convert Referee**; the pack's README says which
-files it takes.
+FILES = f"""
+The editor offers what is missing when the graph opens. Or, in ComfyUI's folder:
+
+- **Stable Diffusion 1.5**, [{CHECKPOINT}]({CHECKPOINT_PAGE}), 2 GB:
+`hf download {CHECKPOINT_PAGE.split(".co/")[1]} {CHECKPOINT} --local-dir models/checkpoints`
 """
-REFRESH = "\n\nThen press **R** in the editor, and the loaders list them."
+REFEREE_FILES = f"""- **BLIP-2**, [{REFEREE}]({REFEREE_PAGE}), 4.7 GB, for matching:
+`hf download {REFEREE_PAGE.split(".co/")[1]} {REFEREE} --local-dir models/referee`
+- For captioning too, as in the paper: [blip2_pretrained.pth]({CAPTION_HEAD}) from LAVIS, 0.7 GB, beside it. Then set
+*caption_weight* of Referee Loss to 1.
+`curl -L -o models/referee/blip2_pretrained.pth {CAPTION_HEAD}`
+"""
+REFRESH = "\nThen press **R** in the editor, and the loaders list them."

@@ -1,16 +1,23 @@
-"""The example graphs: complete, understood by the server, and the demo runs as a user would run it."""
+"""The example graphs: complete, handed out and understood by the server; the demos run as a user would run them."""
 
 import io
 import json
+import re
+import urllib.request
+from itertools import combinations
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
 
-from scripts.demo import SHEETS, VARIANTS, demo_graph, judged
+from scripts import workflow_notes as notes
+from scripts.demo import RESULTS, SHEETS, demo_graph, judged, run_demo
+from scripts.make_workflows import GRAPHS, PLAIN
 from scripts.server import PACK, PromptError
-from scripts.workflow import to_api
+from scripts.workflow import NOTES, to_api
 
-GRAPHS = sorted((PACK / "workflows").glob("*.json"))
+FILES = sorted((PACK / "workflows").glob("*.json"))
+each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 
 
 @pytest.fixture(scope="module")
@@ -18,16 +25,57 @@ def object_info(server):
     return server.get("/object_info")
 
 
-def test_all_graphs_are_there():
-    assert {g.stem for g in GRAPHS} == {
-        "demo", "best_of_several", "paper_sd15_blip2", "inversion_only", "sds_only", "paper_sampler_custom_advanced",
-        "from_image_with_mask",
-    }  # fmt: skip
+def read(path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
+def api(path, object_info) -> dict:
+    return to_api(read(path), object_info)
+
+
+def test_the_folder_holds_each_graph_with_its_picture_and_nothing_else():
+    names = {path.name for path in (PACK / "workflows").iterdir()}
+    assert names == {name + suffix for name in GRAPHS for suffix in (".json", ".jpg")}
+
+
+@each
+def test_names_are_safe_in_file_systems_and_addresses(path):
+    assert re.fullmatch(r"Referee - \d [A-Za-z0-9 .,()-]+", path.stem) and len(path.name) < 100
+
+
+@pytest.mark.parametrize(
+    "words, names",
+    [
+        ("quick demo", [notes.QUICK]),
+        ("best of", [notes.BEST]),
+        ("side by side", [notes.COMPARISON]),
+        ("paper", [notes.PAPER]),
+        ("blip-2", [notes.PAPER, notes.SAMPLER, notes.EDIT]),
+        ("samplercustomadvanced", [notes.SAMPLER]),
+        ("inpaint", [notes.EDIT]),
+        ("inversion", [notes.INVERSION]),
+        ("sds", [notes.SDS]),
+        ("sd 1.5", [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.INVERSION, notes.SDS]),
+    ],
+)
+def test_a_search_finds_the_template(words, names):
+    """The dialog's fuzzy search takes off a hundredth for each character before the match, and allows 0.33 in all."""
+    for name in GRAPHS:
+        assert (0 <= name.lower().find(words) <= 33) == (name in names), name
+
+
+@each
+def test_the_server_hands_out_graph_and_picture(path, server):
+    assert path.stem in server.get("/workflow_templates")["ComfyUI-Referee"]
+    for file in (path, path.with_suffix(".jpg")):
+        url = f"{server.url}/api/workflow_templates/ComfyUI-Referee/{quote(file.name)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.read() == file.read_bytes()
+
+
+@each
 def test_links_join_sockets_of_one_type(path, object_info):
-    graph = json.loads(path.read_text())
+    graph = read(path)
     assert graph["version"] == 0.4
     nodes = {n["id"]: n for n in graph["nodes"]}
     assert len(nodes) == len(graph["nodes"])
@@ -39,27 +87,75 @@ def test_links_join_sockets_of_one_type(path, object_info):
         assert kind == output["type"] and socket["type"] in (kind, "*")
 
 
-@pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
+@each
+def test_nodes_do_not_overlap(path):
+    for a, b in combinations(read(path)["nodes"], 2):
+        (ax, ay), (bx, by), (aw, ah), (bw, bh) = a["pos"], b["pos"], a["size"], b["size"]
+        across, down = ax < bx + bw and bx < ax + aw, ay - 30 < by + bh and by - 30 < ay + ah  # 30: the title bar
+        assert not (across and down), (a["title"], b["title"])
+
+
+@each
 def test_the_server_accepts_the_graph_but_for_missing_files(path, server, object_info):
     Image.new("RGBA", (64, 64)).save(server.base / "input" / "example.png")  # ComfyUI comes with a picture of this name
     try:
-        server.queue(to_api(json.loads(path.read_text()), object_info))
+        server.queue(api(path, object_info))
         server.post("/interrupt", {})
         server.post("/queue", {"clear": True})
     except PromptError as error:
         found = [e for node in error.details["node_errors"].values() for e in node["errors"]]
         assert found and all(e["type"] == "value_not_in_list" for e in found), found
         names = {e["extra_info"]["input_name"] for e in found}
-        assert path.stem not in ("demo", "best_of_several") and names <= {"ckpt_name", "referee_name"}
+        assert path.stem not in notes.WITHOUT_DOWNLOADS and names <= {"ckpt_name", "referee_name"}
+
+
+@each
+def test_the_editor_can_offer_each_missing_file(path):
+    """The missing-model dialog looks for the file that the loader's field names, and takes it from two sites only."""
+    loaders = {"CheckpointLoaderSimple": "checkpoints", "RefereeLoader": "referee"}
+    nodes = [node for node in read(path)["nodes"] if node["type"] in loaders]
+    assert bool(nodes) == (path.stem not in notes.WITHOUT_DOWNLOADS)
+    for node in nodes:
+        (model,) = node["properties"]["models"]
+        assert model["name"] == node["widgets_values"][0] and model["directory"] == loaders[node["type"]]
+        assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith("/" + model["name"])
+        said = "".join(n["widgets_values"][0] for n in read(path)["nodes"] if n["type"] in NOTES)
+        assert model["name"] in said and model["url"].split("/resolve/")[0] in said
+
+
+def test_the_starter_is_small_and_readable():
+    graph = read(notes.template(notes.QUICK))
+    assert len([n for n in graph["nodes"] if n["type"] not in NOTES]) <= 14
+    right = max(n["pos"][0] + n["size"][0] for n in graph["nodes"])
+    bottom = max(n["pos"][1] + n["size"][1] for n in graph["nodes"])
+    scale = graph["extra"]["ds"]["scale"]
+    assert scale >= 0.8 and scale * (right + 100) <= 1900 and scale * (bottom + 100) <= 1080
+
+
+def test_the_methods_result_comes_first(server, object_info):
+    """In the numbers of the nodes, and as the picture that stands for the run, whichever the server paints first."""
+    graph = shortened(api(notes.template(notes.QUICK), object_info))
+    assert PLAIN.items() <= next(n["inputs"] for n in graph.values() if n["class_type"] == "KSampler").items()
+    job = server.queue(graph)
+    outputs = server.wait(job)["outputs"]
+    first = min(outputs, key=int)
+    assert graph[first]["class_type"] == "SaveImage" and graph[first]["inputs"]["images"][0] in optimizers(graph)
+    preview = server.get(f"/api/jobs/{job}")["preview_output"]
+    assert preview["nodeId"] == first and preview["filename"].startswith("quick_demo")
+
+
+def optimizers(graph: dict) -> list[str]:
+    return [number for number, node in graph.items() if node["class_type"] == "RefereeOptimizer"]
+
+
+def shortened(graph: dict) -> dict:
+    for number in optimizers(graph):
+        graph[number]["inputs"] |= {"steps": 4, "tail": 1}
+    return graph
 
 
 def test_the_demo_runs(server, object_info):
-    graph = demo_graph(object_info, "a yellow triangle", seed=5)
-    for node in graph.values():
-        if node["class_type"] == "RefereeOptimizer":
-            node["inputs"] |= {"steps": 4, "tail": 1}
-    entries = [e for o in server.run(graph).values() for e in o.get("images", []) if e["type"] == "output"]
-    files = {e["filename"].split("_")[0]: server.image(e) for e in entries}
-    assert files.keys() == {*VARIANTS, *SHEETS}
-    assert all(Image.open(io.BytesIO(files[name])).size == (128, 128) for name in VARIANTS)
+    files = run_demo(server, shortened(demo_graph(object_info, "a yellow triangle", seed=5)))
+    assert files.keys() == {*RESULTS, *SHEETS}
+    assert all(Image.open(io.BytesIO(files[name])).size == (128, 128) for name in RESULTS)
     assert str(judged(files["plain"]))
