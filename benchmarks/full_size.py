@@ -121,7 +121,7 @@ def main() -> None:
         )
         began = time.perf_counter()
         for step in run:
-            step.loss.cpu()
+            step.scalars["loss"]["loss"].cpu()
             times.append(time.perf_counter() - began)
             began = time.perf_counter()
         vae.disable_gradient_checkpointing()

@@ -1,4 +1,4 @@
-"""Referee Can Play without ComfyUI: the parts of a diffusers pipeline in, a picture out.
+"""Referee Can Play without ComfyUI: the components of a diffusers pipeline in, a picture out.
 
 With the small models of this repository, in a minute on a CPU:
     python -m docs.diffusers_script "a red circle and a blue square"
@@ -14,13 +14,14 @@ from PIL import Image
 from referee_core.augment import PAPER as VIEWS
 from referee_core.augment import Augmentation
 from referee_core.averaging import EMARestart
-from referee_core.demo import parts as demo
+from referee_core.demo import components as demo
 from referee_core.demo.storage import path
 from referee_core.hosts.diffusers import from_pipeline
 from referee_core.losses import bind
 from referee_core.methods.referee_can_play import PAPER, Settings, referee_can_play
 from referee_core.plots import to_image
 from referee_core.priors.sds import SDS
+from referee_core.record import LOSS
 from referee_core.referees.blip2.weights import COMPACT, load
 from referee_core.schedules import Schedule
 
@@ -50,7 +51,7 @@ def main() -> None:
         size, cfg, views = 512, 30.0, VIEWS
         weight, settings = Schedule(800.0, 400.0), Settings(steps=arguments.steps, tail=tail, micro_batch=10)
     else:
-        models, referee = demo.load_parts(), load(path("referee"))
+        models, referee = demo.load_components(), load(path("referee"))
         size, cfg, views = 128, 5.0, Augmentation(count=16, rotation=15, colour=0.04, erasing=0.06)
         weight = Schedule(2000.0, 2000.0)
         settings = Settings(steps=arguments.steps, lr=Schedule(0.2, 0.05), noise=0.05, tail=tail)
@@ -67,8 +68,8 @@ def main() -> None:
         arguments.seed,
     )
     for step in steps:
-        if step.loss is not None and step.index % 10 == 0:
-            print(f"step {step.index + 1}/{step.steps}: loss {step.loss.item():.3f}")
+        if LOSS in step.scalars and step.index % 10 == 0:
+            print(f"step {step.index + 1}/{step.steps}: loss {step.scalars[LOSS]['loss'].item():.3f}")
     with torch.no_grad():
         picture: Image.Image = to_image(decode(step.z)[0].clamp(0, 1))
     picture.save(arguments.output)

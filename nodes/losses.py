@@ -67,7 +67,7 @@ class RefereeLoss(Node):
             )
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
-        notes = referee.referee.notes(loss.parts[0].text)
+        notes = referee.referee.notes(loss.bound[0].text)
         if notes:
             from .bridge.live import show_text
 

@@ -102,13 +102,14 @@ def _stops() -> list:
 def _settings(
     steps: int, preset: dict | str, noise: float, lr: float, lr_end: float, views_at_once: int, **rest
 ) -> Any:
-    """The core's Settings. ``preset`` is its name alone where another node calls this one."""
+    """The core's Settings. ``preset`` is its name alone where another node calls this one; what a graph of an earlier
+    version leaves out is None."""
     from dataclasses import replace
 
     from ..referee_core.methods.referee_can_play import PRESETS
     from ..referee_core.schedules import Schedule
 
-    chosen = {"preset": preset} if isinstance(preset, str) else dict(preset)
+    chosen = {"preset": preset} if isinstance(preset, str) else {k: v for k, v in preset.items() if v is not None}
     base = PRESETS[chosen.pop("preset")]
     if "prior_lr" in chosen:
         chosen["sds_lr"] = chosen.pop("prior_lr")

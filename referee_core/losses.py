@@ -12,8 +12,8 @@ from .memory import is_out_of_memory
 
 
 @dataclass(frozen=True)
-class Part:
-    """One referee, one encoded text, and the weight of each of the referee's losses."""
+class Bound:
+    """A referee bound to a text: one referee, one encoded text, and the weight of each of the referee's losses."""
 
     referee: Referee
     text: Any
@@ -27,37 +27,35 @@ class Part:
 
 @dataclass(frozen=True)
 class RefereeLoss:
-    """A weighted sum of referees' losses: L_y(x) = sum of weight x loss over all parts."""
+    """A weighted sum of referees' losses: L_y(x) = sum of weight x loss over all that are bound."""
 
-    parts: tuple[Part, ...]
+    bound: tuple[Bound, ...]
 
     def by_referee(self) -> list[tuple[Referee, list[int]]]:
-        """Each referee with the indices of its parts, so that it looks at an image once for all its texts."""
+        """Each referee with the indices of its texts, so that it looks at an image once for all its texts."""
         groups: dict[int, tuple[Referee, list[int]]] = {}
-        for index, part in enumerate(self.parts):
-            groups.setdefault(id(part.referee), (part.referee, []))[1].append(index)
+        for index, one in enumerate(self.bound):
+            groups.setdefault(id(one.referee), (one.referee, []))[1].append(index)
         return list(groups.values())
 
     def names(self) -> list[str]:
-        return [name for i in range(len(self.parts)) for name in self.term_names(i)]
+        return [name for i in range(len(self.bound)) for name in self.term_names(i)]
 
     def term_names(self, index: int) -> list[str]:
-        """Names of a part's active terms; numbered when there are several parts."""
-        prefix = f"{index + 1}." if len(self.parts) > 1 else ""
-        return [prefix + term for term in self.parts[index].active]
+        """Names of the active terms; numbered when there are several."""
+        prefix = f"{index + 1}." if len(self.bound) > 1 else ""
+        return [prefix + term for term in self.bound[index].active]
 
     def probabilities(self) -> list[str]:
         """The terms that a probability could come from, whatever their weights."""
-        return list(dict.fromkeys(p.referee.probability for p in self.parts if p.referee.probability))
+        return list(dict.fromkeys(p.referee.probability for p in self.bound if p.referee.probability))
 
     def matching(self) -> list[str]:
         """Names of the terms that give a probability and are to become small; a negative weight pushes away instead."""
         found = []
-        for index, part in enumerate(self.parts):
-            names = dict(zip(part.active, self.term_names(index), strict=True))
-            found += [
-                name for term, name in names.items() if term == part.referee.probability and part.weights[term] > 0
-            ]
+        for index, one in enumerate(self.bound):
+            names = dict(zip(one.active, self.term_names(index), strict=True))
+            found += [name for term, name in names.items() if term == one.referee.probability and one.weights[term] > 0]
         return found
 
     def match(self, terms: dict[str, torch.Tensor]) -> torch.Tensor | None:
@@ -78,18 +76,18 @@ def bind(referee: Referee, text: str, **weights: float) -> RefereeLoss:
         raise ValueError(
             "Every weight of this referee loss is 0: give at least one of them a value, or remove the loss."
         )
-    return RefereeLoss((Part(referee, referee.encode(text), dict(weights)),))
+    return RefereeLoss((Bound(referee, referee.encode(text), dict(weights)),))
 
 
 def combine(losses: Sequence[RefereeLoss], weights: Sequence[float]) -> RefereeLoss:
     """The weighted sum of losses; a loss of weight 0 is left out."""
-    parts = []
+    bound = []
     for loss, weight in zip(losses, weights, strict=True):
         if weight:
-            parts += [replace(p, weights={k: weight * w for k, w in p.weights.items()}) for p in loss.parts]
-    if not parts:
+            bound += [replace(p, weights={k: weight * w for k, w in p.weights.items()}) for p in loss.bound]
+    if not bound:
         raise ValueError("Every combined referee loss has weight 0: give at least one of them a value.")
-    return RefereeLoss(tuple(parts))
+    return RefereeLoss(tuple(bound))
 
 
 @dataclass
@@ -125,12 +123,12 @@ def expected_loss(
         views = torch.cat(
             [augmentation(x.expand(augmentation.count, -1, -1, -1), g) for x, g in zip(seen, generators, strict=True)]
         )
-        parts = [loss.parts[i] for i in indices]
+        bound = [loss.bound[i] for i in indices]
         if 0 < augmentation.keep < augmentation.count:
-            scores, _, _ = _judge(parts, views.detach(), micro_batch, gradients=False)
+            scores, _, _ = _judge(bound, views.detach(), micro_batch, gradients=False)
             views = views[_hardest(scores, augmentation)]
         kept = len(views) // len(images)
-        weighted, values, gradients = _judge(parts, views.detach(), micro_batch)
+        weighted, values, gradients = _judge(bound, views.detach(), micro_batch)
         views.backward(gradients / kept)
         total += weighted.view(len(images), kept).mean(1)
         means = values.view(-1, len(images), kept).mean(2)
@@ -145,25 +143,25 @@ def _hardest(scores: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
     return (hardest + count * torch.arange(len(hardest), device=hardest.device)[:, None]).flatten()
 
 
-def _weigh(parts: Sequence[Part], views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weighted sum [N] over the parts of one referee, and their unweighted active terms [terms, N]."""
-    referee = parts[0].referee
+def _weigh(bound: Sequence[Bound], views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weighted sum [N] over what is bound to one referee, and their unweighted active terms [terms, N]."""
+    referee = bound[0].referee
     seen, total, values = referee.encode_images(views), 0, []
-    for part in parts:
-        losses = referee.losses(seen, part.text, tuple(part.active))
-        total = total + sum(weight * losses[term] for term, weight in part.active.items())
-        values += [losses[term] for term in part.active]
+    for one in bound:
+        losses = referee.losses(seen, one.text, tuple(one.active))
+        total = total + sum(weight * losses[term] for term, weight in one.active.items())
+        values += [losses[term] for term in one.active]
     return total, torch.stack(values)
 
 
-def _judge(parts: Sequence[Part], views: torch.Tensor, micro_batch: MicroBatch, gradients: bool = True) -> tuple:
-    """(weighted losses [N], unweighted terms [terms, N], d(sum of losses)/d(views)) of one referee's parts, in
+def _judge(bound: Sequence[Bound], views: torch.Tensor, micro_batch: MicroBatch, gradients: bool = True) -> tuple:
+    """(weighted losses [N], unweighted terms [terms, N], d(sum of losses)/d(views)) of what is bound to one referee, in
     micro-batches, which are halved when memory runs out."""
     rows = []
     done = 0
     while done < len(views):
         size = micro_batch.fits(len(views))
-        row = _judge_at_once(parts, views[done : done + size], gradients, may_fail=size > 1)
+        row = _judge_at_once(bound, views[done : done + size], gradients, may_fail=size > 1)
         if row is None:
             micro_batch.size = size // 2
         else:
@@ -173,12 +171,12 @@ def _judge(parts: Sequence[Part], views: torch.Tensor, micro_batch: MicroBatch, 
     return torch.cat(weighted), torch.cat(values, dim=1), torch.cat(slopes) if gradients else None
 
 
-def _judge_at_once(parts: Sequence[Part], views: torch.Tensor, gradients: bool, may_fail: bool) -> tuple | None:
+def _judge_at_once(bound: Sequence[Bound], views: torch.Tensor, gradients: bool, may_fail: bool) -> tuple | None:
     """The same for one micro-batch; None if memory ran out. All that was held is free again on return."""
     try:
         with torch.set_grad_enabled(gradients):
             leaf = views.requires_grad_(gradients)
-            weighted, values = _weigh(parts, leaf)
+            weighted, values = _weigh(bound, leaf)
             slope = torch.autograd.grad(weighted.sum(), leaf)[0] if gradients else None
         return weighted.detach(), values.detach(), slope
     except RuntimeError as error:
@@ -192,7 +190,7 @@ def plain_loss(loss: RefereeLoss, images: torch.Tensor) -> tuple[torch.Tensor, d
     """L_y(x) of images [B, 3, H, W] in [0, 1] without augmentation: (total [B], terms by name [B])."""
     total, terms = images.new_zeros(len(images)), {}
     for referee, indices in loss.by_referee():
-        weighted, values = _weigh([loss.parts[i] for i in indices], referee.prepare(images))
+        weighted, values = _weigh([loss.bound[i] for i in indices], referee.prepare(images))
         total += weighted
         terms.update(zip((name for i in indices for name in loss.term_names(i)), values, strict=True))
     return total, {name: terms[name] for name in loss.names()}

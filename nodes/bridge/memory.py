@@ -34,7 +34,7 @@ def plan(views: int, plain: int, checkpointed: int, free: float) -> tuple[int, b
 
 def smallest(loss: RefereeLoss | None) -> int:
     """Bytes without which the referee cannot play at all."""
-    return max((part.referee.activation_bytes(True) for part in loss.parts), default=0) if loss else 0
+    return max((r.activation_bytes(True, len(texts)) for r, texts in loss.by_referee()), default=0) if loss else 0
 
 
 def load_whole(patchers: list, others: list, memory_required: float) -> None:
@@ -81,8 +81,8 @@ def fitted(
                 if short:
                     passage.checkpoint(undo)
                 free -= passage.memory_required(shape, checkpointing=short)
-            for referee in {id(p.referee): p.referee for p in loss.parts}.values() if loss else ():
-                costs = (referee.activation_bytes(on) for on in (False, True))
+            for referee, texts in loss.by_referee() if loss else ():
+                costs = (referee.activation_bytes(on, len(texts)) for on in (False, True))
                 fits, on = plan(size, *costs, free)
                 undo.callback(setattr, referee, "checkpointing", referee.checkpointing)
                 referee.checkpointing = on

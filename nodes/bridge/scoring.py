@@ -85,7 +85,7 @@ def score(loss: LoadedLoss, images: torch.Tensor, after_each: Callable[[], Any] 
         terms.append({name: float(value) for name, value in found.items()})
         matches.append(float(match) if match is not None and match.isfinite() else None)
         after_each()
-    return Scores(losses, terms, matches, [getattr(part.text, "text", str(part.text)) for part in loss.loss.parts])
+    return Scores(losses, terms, matches, [getattr(part.text, "text", str(part.text)) for part in loss.loss.bound])
 
 
 def title_of(workflow: Any, node_id: str) -> str:

@@ -1,4 +1,4 @@
-"""The methods on the parts of a diffusers pipeline (Stable Diffusion family with a UNet)."""
+"""The methods on the components of a diffusers pipeline (Stable Diffusion family with a UNet)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ..interfaces import NoiseLevel
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """What the methods need of a pipeline.
 
     Attributes:
@@ -48,8 +48,8 @@ class Parts:
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.unet.device)
 
 
-def from_pipeline(pipeline: Any) -> Parts:
-    """The parts of a StableDiffusionPipeline, frozen."""
+def from_pipeline(pipeline: Any) -> Components:
+    """The components of a StableDiffusionPipeline, frozen."""
     for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         module.eval().requires_grad_(False)
 
@@ -58,7 +58,7 @@ def from_pipeline(pipeline: Any) -> Parts:
         states, _ = pipeline.encode_prompt(prompt, pipeline.device, 1, do_classifier_free_guidance=False)
         return states
 
-    return Parts(pipeline.unet, pipeline.vae, pipeline.scheduler, encode)
+    return Components(pipeline.unet, pipeline.vae, pipeline.scheduler, encode)
 
 
 class GuidedUNet:

@@ -55,6 +55,7 @@ from pack.nodes.sockets import LoadedLoss, Prior
 from pack.referee_core import augment
 from pack.referee_core.averaging import EMARestart
 from pack.referee_core.demo.storage import path
+from pack.referee_core.priors.sds import SDS
 from pack.referee_core.record import History
 from pack.referee_core.losses import bind
 from pack.referee_core.methods.referee_can_play import Settings
@@ -65,18 +66,18 @@ with torch.inference_mode():
     with torch.inference_mode(False):
         loss = LoadedLoss(bind(referee.referee, "a red circle", itm=1.0, caption=1.0), (referee.patcher,))
     cond = clip.encode_from_tokens_scheduled(clip.tokenize("a red circle"))
-prior = Prior(model, cond, cond, 3.0, Schedule(800.0, 400.0), 50, 949)
+prior = Prior(model, cond, cond, 3.0, SDS)
 
 def play(vae=vae, loss=loss, prior=prior, latent=None, on_step=lambda *a: None, steps=2, at_once=0, **changes):
     # the latent after a short run of the method
     settings = Settings(steps=steps, tail=0, lr=Schedule(0.3, 0.15), noise=0.1, micro_batch=at_once)
-    game = sampler.Game(vae, loss, augmentation=replace(augment.PAPER, count=4), settings=settings, **changes)
+    setup = sampler.Setup(vae, loss, augmentation=replace(augment.PAPER, count=4), settings=settings, **changes)
     history = History()
     def each(step, decode):
         history.add(step, decode)
         on_step(step)
     with torch.inference_mode():
         latent = latent or {"samples": torch.zeros(1, 4, 16, 16)}
-        return sampler.run(game, prior, latent, 1, each, False, history)[0]["samples"]
+        return sampler.run(setup, prior, latent, 1, each, False, history)[0]["samples"]
 """
 """The demo's models, a loss, a prior, and ``play``, a short run of the method on them."""

@@ -173,9 +173,9 @@ with torch.inference_mode():
     found["wan flat"] = gap(wan_decoder(frame[:, :, 0]), wan_decoder(frame))
 result = play(wan, prior=None, latent={"samples": frame})
 from pack.referee_core.plots import gradient_view
-history, game = History(), sampler.Game(wan, loss, settings=Settings(steps=1, tail=0))
+history, setup = History(), sampler.Setup(wan, loss, settings=Settings(steps=1, tail=0))
 with torch.inference_mode():
-    image = sampler.run(game, None, {"samples": frame}, 1, history.add, False, history)[1]
+    image = sampler.run(setup, None, {"samples": frame}, 1, history.add, False, history)[1]
 found["wan pictures"] = [list(image.shape), list(gradient_view(history).shape)[:1]]
 found["wan run"] = [list(result.shape), bool(result.isfinite().all()), gap(result, frame)]
 

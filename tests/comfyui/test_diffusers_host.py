@@ -10,8 +10,8 @@ from PIL import Image
 from comfyui.conftest import CUSTOM, LOOP, PROMPT, Demo
 from referee_core.augment import Augmentation
 from referee_core.averaging import EMARestart
+from referee_core.demo.components import load_components
 from referee_core.demo.models import VAE
-from referee_core.demo.parts import load_parts
 from referee_core.demo.storage import path
 from referee_core.losses import bind
 from referee_core.methods.referee_can_play import Settings, referee_can_play
@@ -26,7 +26,7 @@ def test_both_hosts_go_the_same_way(latents):
     graph.optimise(seed=7, steps=6)
     in_comfyui = latents(graph)["run"]
 
-    parts, referee = load_parts(), load(path("referee"))
+    parts, referee = load_components(), load(path("referee"))
     views = {k.removeprefix("preset__"): v for k, v in CUSTOM.items() if k != "preset"}
     settings = Settings(
         steps=6, tail=LOOP["tail"], w1=LOOP["w1"], lr=Schedule(LOOP["lr"], LOOP["lr_end"]), noise=LOOP["noise"]
@@ -48,7 +48,7 @@ def test_both_hosts_go_the_same_way(latents):
 
 def test_sizes_must_fit_the_autoencoder():
     with pytest.raises(ValueError, match="multiples of 8"):
-        load_parts().noise(100, 128, 0)
+        load_components().noise(100, 128, 0)
 
 
 def test_the_example_script_writes_a_picture(tmp_path):

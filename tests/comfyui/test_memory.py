@@ -12,7 +12,7 @@ import torch
 from pack.nodes.bridge import memory, vae as vae_module
 from pack.nodes.bridge.demo import load_vae
 from pack.nodes.bridge.referees import load_referee
-from pack.nodes.bridge.sampler import Game, run
+from pack.nodes.bridge.sampler import Setup, run
 from pack.nodes.sockets import LoadedLoss
 from pack.referee_core.augment import PAPER
 from pack.referee_core.demo.storage import path
@@ -33,11 +33,11 @@ vae_plain, vae_thrifty = (factor * vae.memory_used_decode(shape, vae.vae_dtype) 
 def latent(asked=0):
     seen = []
     def on_step(step, decode):
-        seen.append([step.micro_batch, referee.referee.checkpointing, "forward" in blocks[0].__dict__])
+        seen.append([step.views_at_once, referee.referee.checkpointing, "forward" in blocks[0].__dict__])
     settings = Settings(steps=2, lr=Settings().lr, micro_batch=asked)
-    game = Game(vae, loss, augmentation=replace(PAPER, count=12), settings=settings)
+    setup = Setup(vae, loss, augmentation=replace(PAPER, count=12), settings=settings)
     with torch.inference_mode():
-        out, _ = run(game, None, {"samples": torch.zeros(shape)}, 1, on_step, False, History())
+        out, _ = run(setup, None, {"samples": torch.zeros(shape)}, 1, on_step, False, History())
     assert not referee.referee.checkpointing and "forward" not in blocks[0].__dict__
     return out["samples"], seen[-1]
 

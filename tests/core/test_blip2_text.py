@@ -110,7 +110,9 @@ def test_a_vocabulary_without_a_special_token_is_refused_by_name(vocabulary, tok
     assert token in str(error.value)
 
 
-@pytest.mark.parametrize("prompt", ["🔴 🟦", "красный круг", "赤い 丸", "zebra", "🔴, 🟦", "[UNK]", "?!", "(zebra:1.2) ( )"])
+@pytest.mark.parametrize(
+    "prompt", ["🔴 🟦", "красный круг", "赤い 丸", "zebra", "🔴, 🟦", "[UNK]", "?!", "(zebra:1.2) ( )"]
+)
 def test_a_text_of_which_no_word_is_known_is_refused_and_shown(tokenizer, prompt):
     with pytest.raises(ValueError, match="knows no word") as error:
         tokenizer.encode(prompt)

@@ -2,12 +2,12 @@
 
 import torch
 
-from ..hosts.diffusers import Parts
+from ..hosts.diffusers import Components
 from . import storage
 from .models import NOISE_SCHEDULE, build_text_encoder, build_unet, build_vae, prompt_ids
 
 
-def load_parts() -> Parts:
+def load_components() -> Components:
     """The demo's autoencoder, UNet and text encoder with the weights of this repository, frozen. Needs diffusers and
     transformers."""
     from diffusers import DDIMScheduler
@@ -25,4 +25,4 @@ def load_parts() -> Parts:
     def encode(prompt: str) -> torch.Tensor:
         return text_encoder(prompt_ids([prompt])).last_hidden_state
 
-    return Parts(unet, vae, DDIMScheduler(**NOISE_SCHEDULE), encode)
+    return Components(unet, vae, DDIMScheduler(**NOISE_SCHEDULE), encode)
