@@ -76,8 +76,10 @@ class RefereeConvert(io.ComfyNode):
         from .bridge.referees import convert_referee
 
         source = folder_paths.get_full_path_or_raise("referee", referee_name)
-        written = convert_referee(source, folder_paths.get_folder_paths("referee")[0], filename, cls.hidden.unique_id)
-        show_text(cls.hidden.unique_id, f"{written} is ready. Press R to see it in Load Referee.")
+        node_id = getattr(cls.hidden, "unique_id", None)  # None where another node calls this one
+        written = convert_referee(source, folder_paths.get_folder_paths("referee")[0], filename, node_id)
+        if node_id is not None:
+            show_text(node_id, f"{written} is ready. Press R to see it in Load Referee.")
         return io.NodeOutput()
 
 
