@@ -61,8 +61,8 @@ def file_name(filename: str) -> str:
 def convert_referee(source: str, folder: str, filename: str, node_id: str | None) -> str:
     """Write a published referee as one file into a folder; the new file's name.
 
-    Raises ValueError if the name is no plain file name or the file exists. Interrupting keeps what was written, and the next
-    run continues it.
+    Raises ValueError if the name is no plain file name or the file exists. Interrupting keeps what was written,
+    and the next run continues it.
     """
     name = file_name(filename)
     target = Path(folder) / name

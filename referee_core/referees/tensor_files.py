@@ -1,7 +1,7 @@
 """Files of tensors as people download them: safetensors and PyTorch checkpoints, whole or in parts.
 
-Nothing but tensors is ever read from a pickle (``weights_only``), and no tensor before it is needed. A file that cannot be
-read is refused with what it is instead and what to do.
+Nothing but tensors is ever read from a pickle (``weights_only``), and no tensor before it is needed. A file that
+cannot be read is refused with what it is instead and what to do.
 """
 
 import pickle
@@ -57,13 +57,15 @@ def read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:
 
 
 def read_pickle(path: Path) -> Tensors:
-    """Tensors of a PyTorch checkpoint, plain or under "model" or "state_dict". Raises ValueError if it is damaged or holds
+    """Tensors of a PyTorch checkpoint, plain or under "model" or "state_dict". Raises ValueError if it is damaged
+    or holds
     more than tensors."""
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path) or None)
     except (
         pickle.UnpicklingError,
         RuntimeError,
+        OSError,
         EOFError,
         LookupError,
         ValueError,
@@ -85,7 +87,8 @@ def read_pickle(path: Path) -> Tensors:
 
 
 def fault(path: Path, code: str | None = None) -> str:
-    """Why a file cannot be read, and the remedy, as the end of a sentence. code: what a pickle wants to run, if known."""
+    """Why a file cannot be read, and the remedy, as the end of a sentence. code: what a pickle wants to run, if
+    known."""
     with open(path, "rb") as file:
         start = file.read(512)
     again = "download it again."
@@ -93,8 +96,8 @@ def fault(path: Path, code: str | None = None) -> str:
         return f"it is damaged, an empty file: {again}"
     if start.startswith(POINTER):
         return (
-            "it is only a git-LFS pointer to the real file, about 130 bytes. Run 'git lfs pull' in its folder, or download "
-            "the file itself from its publisher's page."
+            "it is only a git-LFS pointer, about 130 bytes, to the real file. Run 'git lfs pull' in its folder, or "
+            "download the file itself from its publisher's page."
         )
     if re.match(rb"\s*<(!doctype|html|\?xml)", start, re.IGNORECASE):
         return (
@@ -120,16 +123,17 @@ def fault(path: Path, code: str | None = None) -> str:
             return "it is a safetensors file under a changed name. Rename it to .safetensors."
         if code:
             return (
-                f"it holds code besides weights ({code}), which is never executed. Use a safetensors version, or the file of "
-                "its publisher."
+                f"it holds code besides weights ({code}), which is never executed. Use a safetensors "
+                "version, or the file of its publisher."
             )
     elif start.startswith((b"PK", b"\x80")):
-        return "it is a PyTorch file (a pickle) under a changed name; such files are never executed. Give it back its suffix."
+        return "it is a PyTorch file (a pickle) under a changed name; such files are never executed. Rename it to .pth."
     return f"it is damaged or cut off: {again}"
 
 
 def parts(path: Path) -> tuple[list[Path], list[str]]:
-    """All files of a model that is stored in several, ``model-00001-of-00002.safetensors`` and so on, and the names of those
+    """All files of a model that is stored in several, ``model-00001-of-00002.safetensors`` and so on, and the
+    names of those
     that are absent. Their names follow from one of them: what an index.json names is never opened."""
     match = PART.fullmatch(path.name)
     if not match:

@@ -22,8 +22,8 @@ class Source:
     """A referee that has been found but not yet read.
 
     Attributes:
-        tensors: by our names; checked against ``config``. vocabulary: the word of each id. files: what it was put together
-        from. unknown: names in the files that mean nothing to us.
+        tensors: by our names; checked against ``config``. vocabulary: the word of each id. files: what it was put
+        together from. unknown: names in the files that mean nothing to us.
     """
 
     config: Blip2Config
@@ -47,12 +47,13 @@ def in_folder(folder: Path) -> Path:
 def open_published(path: Path) -> Source:
     """Find everything that belongs to a published BLIP-2 file or folder.
 
-    From LAVIS: blip2_pretrained.pth, with eva_vit_g.pth beside it. From Hugging Face: the folder or file of blip2-itm-vit-g
-    (-coco); it has no caption head, which is taken from a blip2_pretrained.pth beside it if there is a good one.
+    From LAVIS: blip2_pretrained.pth, with eva_vit_g.pth beside it. From Hugging Face: the folder or file of
+    blip2-itm-vit-g (-coco); it has no caption head, which is taken from a blip2_pretrained.pth beside it if there
+    is a good one.
 
     Raises:
-        FileNotFoundError: a file that must lie beside it does not. UnknownFile: it is another kind of model. ValueError: a
-        file is damaged, or tensors are missing or mis-shaped (every one is named).
+        FileNotFoundError: a file that must lie beside it does not. UnknownFile: it is another kind of model.
+        ValueError: a file is damaged, or tensors are missing or mis-shaped (every one is named).
     """
     path = in_folder(path) if path.is_dir() else path
     files, absent = parts(path)
@@ -61,7 +62,8 @@ def open_published(path: Path) -> Source:
         tensors |= read(file)
     if has_language_model(tensors):
         raise ValueError(
-            f"{path.name} is BLIP-2 with a language model, which writes text but cannot judge. Use model.safetensors of "
+            f"{path.name} is BLIP-2 with a language model, which writes text but cannot judge. Use model.safetensors "
+            f"of "
             f"blip2-itm-vit-g, or {LAVIS_FILE}, instead."
         )
     if absent:

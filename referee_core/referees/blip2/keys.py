@@ -84,7 +84,8 @@ def is_lavis(names: Mapping) -> bool:
 
 
 def has_language_model(names: Iterable[str]) -> bool:
-    """Whether the names are those of BLIP-2's second stage, which writes text (blip2-opt, blip2-flan-t5, InstructBLIP)."""
+    """Whether the names are those of BLIP-2's second stage, which writes text (blip2-opt, blip2-flan-t5,
+    InstructBLIP)."""
     return "itm_head.weight" not in names and any(LANGUAGE_MODEL.match(name) for name in names)
 
 

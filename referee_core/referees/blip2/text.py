@@ -17,9 +17,9 @@ SPECIAL = (PAD, UNK, CLS, SEP, MASK, DEC)
 class EncodedText:
     """Token ids of one text.
 
-    match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; mask: [1, L], True everywhere; text: as cleaned; cut: the
-    words beyond the limit ("" when all fit); weights_removed: whether the prompt held ComfyUI's emphasis; unknown: words that
-    the referee does not know, as they were written.
+    match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; mask: [1, L], True everywhere; text: as cleaned;
+    cut: the words beyond the limit ("" when all fit); weights_removed: whether the prompt held ComfyUI's emphasis;
+    unknown: words that the referee does not know, as they were written.
     """
 
     match_ids: torch.Tensor
@@ -123,7 +123,8 @@ class Tokenizer:
         read = list(zip(spans, unknown, strict=True))[:room]
         if not any(re.search(r"\w", kept[a:b]) for (a, b), strange in read if not strange):
             raise ValueError(
-                f"The referee knows no word of the text {written!r}. Write in plain words what the picture should show: BLIP-2 "
+                f"The referee knows no word of the text {written!r}. Write in plain words what the picture should "
+                f"show: BLIP-2 "
                 "knows English, the demo's referee only its colours and shapes."
             )
         strange = tuple(dict.fromkeys(self._whole_words(written, [span for span, strange in read if strange])))

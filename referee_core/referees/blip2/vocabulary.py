@@ -1,7 +1,7 @@
 """The word of each of BLIP-2's token ids.
 
-bert-base-uncased.txt.gz is vocab.txt of BERT (https://github.com/google-research/bert), Copyright 2018 The Google AI Language
-Team Authors, Apache License 2.0; unchanged but compressed. SHA-256 of the text:
+bert-base-uncased.txt.gz is vocab.txt of BERT (https://github.com/google-research/bert), Copyright 2018 The Google
+AI Language Team Authors, Apache License 2.0; unchanged but compressed. SHA-256 of the text:
 07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3
 """
 
@@ -31,7 +31,8 @@ def find_vocabulary(path: Path, size: int) -> tuple[tuple[Path, ...], list[str]]
     file = beside(path, VOCABULARY_FILE)
     if file is None:
         raise FileNotFoundError(
-            f"{path.name} has {size} words instead of bert-base-uncased's {PUBLISHED.vocab_size}: put the {VOCABULARY_FILE} it "
+            f"{path.name} has {size} words instead of bert-base-uncased's {PUBLISHED.vocab_size}: put the "
+            f"{VOCABULARY_FILE} it "
             "was trained with beside it."
         )
     try:

@@ -1,4 +1,4 @@
-"""Referee files: one safetensors with the network, its sizes and its vocabulary; and whatever else can be read as one."""
+"""Referee files: one safetensors with the network, its sizes and its vocabulary."""
 
 import json
 import os
