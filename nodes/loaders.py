@@ -32,10 +32,8 @@ class RefereeLoader(io.ComfyNode):
                     options=list(PRECISIONS),
                     default="auto",
                     tooltip="Number format of the weights. auto: bf16 for the vision tower where the card has it, "
-                    "otherwise fp32. "
-                    "bf16: the text side too, which saves another 0.4 GB. fp16 tower: for cards without bf16 that "
-                    "lack the "
-                    "memory for fp32; gradients are scaled to survive it.",
+                    "otherwise fp32. bf16: the text side too, which saves another 0.4 GB. fp16 tower: for cards "
+                    "without bf16 that lack the memory for fp32; gradients are scaled to survive it.",
                 ),
             ],
             outputs=[Referee.Output("referee", tooltip="Connect to Referee Loss.")],
@@ -64,8 +62,7 @@ class RefereeConvert(io.ComfyNode):
                     "filename",
                     default="blip2_referee",
                     tooltip="Name of the new file in models/referee, without folder; .safetensors is added. An "
-                    "existing file is "
-                    "not overwritten.",
+                    "existing file is not overwritten.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -11,7 +11,6 @@ import torch
 FORMATS = ("blip2.weights",)
 """Modules, tried in order. Each has ``open_source(path)``, which raises UnknownFile for a file of another kind,
 ``build(source, precision)`` and ``write(target, source, progress=...)``."""
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 class UnknownFile(ValueError):

@@ -97,8 +97,8 @@ def from_tower(tensors: Tensors) -> Tensors:
 def translate(tensors: Tensors) -> tuple[Tensors, list[str]]:
     """Our names for the tensors of either layout, and the names that no rule knows.
 
-    Blocks of the tower beyond the 39 that BLIP-2 uses are left out. The key bias of Hugging Face's joint q, k, v bias is
-    left out too: it adds the same number to all of a query's scores.
+    Blocks of the tower beyond the 39 that BLIP-2 uses are left out. The key bias of Hugging Face's joint q, k, v bias
+    is left out too: it adds the same number to all of a query's scores.
     """
     rules = HUGGING_FACE if is_hugging_face(tensors) else LAVIS
     ours, unknown = {}, []

@@ -27,8 +27,8 @@ def open_source(path: Path) -> Source:
     """Find a referee in a file of ours, or in a published file or folder (see files.open_published).
 
     Raises:
-        FileNotFoundError: there is no such file, or one that must lie beside it is absent. UnknownFile: it is of another
-        kind. ValueError: it is damaged, or its tensors do not fit its configuration.
+        FileNotFoundError: there is no such file, or one that must lie beside it is absent. UnknownFile: it is of
+        another kind. ValueError: it is damaged, or its tensors do not fit its configuration.
     """
     path = Path(path)
     if path.is_dir() or path.is_file() and is_pickle(path):
@@ -83,8 +83,8 @@ def write(
 ) -> None:
     """Write a referee file, one tensor at a time, so that no more than one is in memory.
 
-    The file appears under its name only when it is whole. Until then it grows as ``<name>.part``; a run that was cut short
-    is continued by the next one from the same files.
+    The file appears under its name only when it is whole. Until then it grows as ``<name>.part``; a run that was cut
+    short is continued by the next one from the same files.
 
     Args:
         progress: called with (bytes written, bytes in all) after each tensor; may raise to stop.
