@@ -8,9 +8,8 @@ from .sockets import CATEGORY, Referee
 
 PRECISIONS = ("auto", "fp32", "bf16 tower", "bf16", "fp16 tower")
 NAME_TOOLTIP = (
-    "A file in ComfyUI's folder models/referee (or one added in extra_model_paths.yaml): a converted referee, "
-    "blip2_pretrained.pth with eva_vit_g.pth and vocab.txt beside it, or model.safetensors of blip2-itm-vit-g in its folder. An "
-    "empty list means there is none yet; Load Demo Models needs none."
+    "A file in models/referee: a converted referee, model.safetensors of blip2-itm-vit-g, or blip2_pretrained.pth with "
+    "eva_vit_g.pth beside it. Where to get them: docs/referee_files.md of the pack. Load Demo Models needs none."
 )
 
 
@@ -33,9 +32,9 @@ class RefereeLoader(io.ComfyNode):
                     "precision",
                     options=list(PRECISIONS),
                     default="auto",
-                    tooltip="Number format of the weights. auto: bf16 for the vision tower where the card has it, otherwise fp32. "
-                    "bf16: the text side too, which saves another 0.4 GB. fp16 tower: for cards without bf16 that lack the "
-                    "memory for fp32; gradients are scaled to survive it.",
+                    tooltip="Number format of the weights. auto: bf16 for the vision tower where the card has it, "
+                    "otherwise fp32. bf16: the text side too, which saves another 0.4 GB. fp16 tower: for cards "
+                    "without bf16 that lack the memory for fp32; gradients are scaled to survive it.",
                 ),
             ],
             outputs=[Referee.Output("referee", tooltip="Connect to Referee Loss.")],
@@ -55,15 +54,16 @@ class RefereeConvert(Node):
             node_id="RefereeConvert",
             display_name="Convert Referee",
             category=CATEGORY,
-            description="Puts a downloaded BLIP-2 together into one file (2.7 GB) that loads quickly and needs nothing beside it.",
+            description="Puts a downloaded BLIP-2 together into one file (2.7 GB) that loads quickly and needs "
+            "nothing beside it.",
             search_aliases=["convert blip2", "blip-2 to safetensors", "merge eva_vit_g"],
             inputs=[
                 _referee_name(),
                 io.String.Input(
                     "filename",
                     default="blip2_referee",
-                    tooltip="Name of the new file in models/referee, without folder; .safetensors is added. An existing file is "
-                    "not overwritten.",
+                    tooltip="Name of the new file in models/referee, without folder; .safetensors is added. An "
+                    "existing file is not overwritten.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -77,8 +77,10 @@ class RefereeConvert(Node):
         from .bridge.referees import convert_referee
 
         source = folder_paths.get_full_path_or_raise("referee", referee_name)
-        written = convert_referee(source, folder_paths.get_folder_paths("referee")[0], filename, cls.hidden.unique_id)
-        show_text(cls.hidden.unique_id, f"{written} is ready. Press R to see it in Load Referee.")
+        node_id = getattr(cls.hidden, "unique_id", None)  # None where another node calls this one
+        written = convert_referee(source, folder_paths.get_folder_paths("referee")[0], filename, node_id)
+        if node_id is not None:
+            show_text(node_id, f"{written} is ready. Press R to see it in Load Referee.")
         return io.NodeOutput()
 
 
@@ -89,7 +91,8 @@ class RefereeDemoModels(io.ComfyNode):
             node_id="RefereeDemoModels",
             display_name="Load Demo Models",
             category=CATEGORY,
-            description="Small models that come with the pack and know one world: one or two coloured shapes at 128x128 pixels. "
+            description="Small models that come with the pack and know one world: one or two coloured shapes at "
+            "128x128 pixels. "
             "To see the method work without downloads or a graphics card.",
             search_aliases=["referee demo", "toy models", "coloured shapes"],
             inputs=[],

@@ -1,6 +1,7 @@
 """Referees under ComfyUI's memory manager."""
 
 import logging
+import re
 from pathlib import Path
 
 import comfy.model_management
@@ -8,7 +9,7 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
-from ...referee_core.referees.blip2.weights import FULL, Precision, load, open_source, write
+from ...referee_core.referees import FULL, Precision, find, load
 from ..sockets import LoadedReferee
 
 PRECISIONS = {
@@ -17,6 +18,8 @@ PRECISIONS = {
     "bf16": Precision(torch.bfloat16, torch.bfloat16),
     "fp16 tower": Precision(torch.float16),
 }
+RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+LONGEST_NAME = 200  # bytes; file systems end at 255, and .safetensors.part comes after it
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
@@ -37,26 +40,42 @@ def load_referee(path: str | Path, precision: str = "auto") -> LoadedReferee:
     return LoadedReferee(referee, patcher)
 
 
-def convert_referee(source: str, folder: str, filename: str, node_id: str) -> str:
+def file_name(filename: str) -> str:
+    """The name of the file to write. Raises ValueError unless every system takes it."""
+    name = re.sub(r"\.safetensors$", "", filename, flags=re.IGNORECASE)
+    if name in ("", ".", "..") or re.search(r"[/\\]", name):
+        problem = "must be a name without folders"
+    elif re.search(r'[<>:"|?*]', name) or not name.isprintable():
+        problem = 'must not hold any of < > : " | ? * or invisible characters'
+    elif name != name.strip(" ."):
+        problem = "must not begin or end with a space or a dot"
+    elif RESERVED.fullmatch(name):
+        problem = "is a name that Windows keeps for itself"
+    elif len(name.encode()) > LONGEST_NAME:
+        problem = f"is too long (at most {LONGEST_NAME} letters)"
+    else:
+        return name + ".safetensors"
+    raise ValueError(f"The input 'filename' {problem}, got {filename[:80]!r}. Write for example blip2_referee.")
+
+
+def convert_referee(source: str, folder: str, filename: str, node_id: str | None) -> str:
     """Write a published referee as one file into a folder; the new file's name.
 
-    Raises ValueError if the name is no plain file name or the file exists. Interrupting keeps what was written, and the next
-    run continues it.
+    Raises ValueError if the name is no plain file name or the file exists. Interrupting keeps what was written,
+    and the next run continues it.
     """
-    name = filename.strip().removesuffix(".safetensors") + ".safetensors"
-    if name == ".safetensors" or Path(name).name != name:
-        raise ValueError(f"The input 'filename' must be a name without folders, got {filename!r}.")
+    name = file_name(filename)
     target = Path(folder) / name
     if target.exists():
         raise ValueError(f"The input 'filename': {name} exists already in models/referee. Choose another name.")
-    found = open_source(Path(source))
+    module, found = find(source)
     for unknown in found.unknown:
-        logging.info("[Referee] not used by BLIP-2: %s", unknown)
+        logging.info("[Referee] not used: %s", unknown)
     bar = comfy.utils.ProgressBar(1, node_id=node_id)
 
     def progress(done: int, total: int) -> None:
         bar.update_absolute(done, total)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    write(target, found, progress=progress)
+    module.write(target, found, progress=progress)
     return name

@@ -14,9 +14,8 @@ import torch
 from comfyui import inside
 from comfyui.conftest import LOOP
 from referee_core.referees.blip2.config import Blip2Config
-from referee_core.referees.blip2.files import BERT_IDS
 from referee_core.referees.blip2.model import Blip2
-from referee_core.referees.blip2.text import DEC
+from referee_core.referees.blip2.vocabulary import bert_base_uncased
 from referee_core.referees.blip2.weights import save
 from scripts.environment import find_comfyui
 from scripts.server import Graph
@@ -47,17 +46,13 @@ def make(server):
 def referee(server):
     full = os.environ.get("REFEREE_FULL_SIZE")
     config = Blip2Config() if full else replace(Blip2Config(), vision_depth=2, layers=4)
-    words = [f"word{i}" for i in range(config.vocab_size)]
-    for token, place in (BERT_IDS | {DEC: config.vocab_size - 1}).items():
-        words[place] = token
-    words[1000:1004] = ["a", "red", "cat", "photo"]
     torch.manual_seed(0)
     network = Blip2(config)
     for p in network.parameters():
         if p.ndim == 1:
             p.data += 0.1 * torch.randn(p.shape)
     path = server.base / "models" / "referee" / "full-width.safetensors"
-    save(path, network, words, torch.bfloat16)
+    save(path, network, bert_base_uncased(), torch.bfloat16)
     return path.name
 
 

@@ -57,6 +57,34 @@ def test_published_files_and_the_converted_one_give_the_same_image(server, folde
     assert "without folders" in failure(server, convert("lavis/blip2_pretrained.pth", "../../tiny"))
 
 
+@pytest.mark.parametrize(
+    ("filename", "said"),
+    [
+        ("CON", "Windows"), ("nul.txt", "Windows"), ("COM1.safetensors", "Windows"), ("a<b", "must not hold"),
+        ("a:b", "must not hold"), ("what?", "must not hold"), ("a\tb", "invisible"), ("a/b", "without folders"),
+        ("a\\b", "without folders"), ("", "without folders"), (".SafeTensors", "without folders"), ("a.", "a dot"),
+        ("a ", "a space"), ("a" * 201, "too long"), ("漢" * 67, "too long"),
+    ],
+)  # fmt: skip
+def test_names_that_no_system_likes_are_refused(server, folder, filename, said):
+    before = {f.name for f in (server.base / "models" / "referee").iterdir()}
+    message = failure(server, convert("lavis/blip2_pretrained.pth", filename))
+    assert "'filename'" in message and said in message
+    assert {f.name for f in (server.base / "models" / "referee").iterdir()} == before
+
+
+def test_suffixes_count_in_any_case_and_partial_files_are_not_listed(server, folder):
+    models = server.base / "models" / "referee"
+    for name in ("Good.SafeTensors", "Good.PTH", "bad.safetensors.part", "bad.txt"):
+        (models / name).write_bytes(b"")
+    server.run(convert("lavis/blip2_pretrained.pth", "capital.SAFETENSORS"))
+    options = server.get("/object_info/RefereeLoader")["RefereeLoader"]["input"]["required"]["referee_name"]
+    listed = json.dumps(options)
+    assert all(f'"{name}"' in listed for name in ("Good.SafeTensors", "Good.PTH", "capital.safetensors"))
+    assert "bad." not in listed
+    assert load(models / "capital.safetensors").terms == ("itm", "caption")
+
+
 @pytest.mark.parametrize("precision", ["bf16 tower", "bf16", "fp16 tower"])
 def test_lower_precision_keeps_to_the_same_image(folder, latents, precision):
     exact = latents(judged_by("lavis/blip2_pretrained.pth", "fp32"))["run"]

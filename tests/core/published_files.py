@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from referee_core.referees.blip2.keys import LazyTensor, translate
-from referee_core.referees.blip2.weights import FULL, Precision
+from referee_core.referees import FULL, Precision
+from referee_core.referees.blip2.keys import translate
+from referee_core.referees.blip2.weights import dtype_of
+from referee_core.referees.tensor_files import LazyTensor
 
 PARITY = Path(__file__).parents[1] / "parity"
 
@@ -39,5 +41,5 @@ def assert_same_state(referee, weights: dict, precision: Precision = FULL) -> No
     expected = expected_state(weights)
     assert state.keys() == expected.keys()
     for name, value in state.items():
-        assert value.dtype == precision.of(name)
-        assert torch.equal(value, expected[name].to(precision.of(name)))
+        assert value.dtype == dtype_of(name, precision)
+        assert torch.equal(value, expected[name].to(dtype_of(name, precision)))

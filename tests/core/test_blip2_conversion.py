@@ -8,9 +8,9 @@ from core.published_files import assert_same_state, put_lavis, read_lavis
 from safetensors import safe_open
 
 from referee_core.referees.blip2 import __main__ as command
-from referee_core.referees.blip2.keys import LazyTensor
 from referee_core.referees.blip2.text import DEC
 from referee_core.referees.blip2.weights import COMPACT, load, open_source, write
+from referee_core.referees.tensor_files import LazyTensor
 
 
 @pytest.fixture(scope="module")

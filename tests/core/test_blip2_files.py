@@ -1,7 +1,10 @@
 """Published BLIP-2 files of each kind, small and made here."""
 
-import json
+import gzip
+import hashlib
+import re
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from safetensors.torch import save_file
 from referee_core.losses import bind
 from referee_core.referees.blip2.files import open_published
 from referee_core.referees.blip2.text import DEC
+from referee_core.referees.blip2.vocabulary import BUNDLED, bert_base_uncased, find_vocabulary
 from referee_core.referees.blip2.weights import load, open_source
 from referee_core.referees.pixels import normalise
 
@@ -66,29 +70,89 @@ def test_missing_and_misshaped_tensors_are_all_named_by_our_names_and_strange_on
 )
 def test_another_vocabulary_is_refused(tmp_path, lavis, spoil):
     path = put_lavis(tmp_path, lavis[0], spoil(lavis[1]))
-    with pytest.raises(ValueError, match=r"vocab.txt .*bert-base-uncased"):
+    with pytest.raises(ValueError, match=r"vocab.txt (has|is not)"):
         open_source(path)
 
 
-def test_a_vocabulary_of_the_published_size_must_have_its_special_words_at_their_places(tmp_path):
-    from referee_core.referees.blip2.files import BERT_IDS, BERT_WORDS, find_vocabulary
+def test_the_vocabulary_that_comes_with_the_pack_is_berts_own():
+    text = gzip.decompress(BUNDLED.read_bytes())
+    digest = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"  # of the published vocab.txt
+    assert hashlib.sha256(text).hexdigest() == digest
+    words = bert_base_uncased()
+    assert len(words) == 30523 and words[30522] == DEC
+    assert [words[i] for i in (0, 100, 101, 102, 103, 4937)] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"]
 
-    words = [f"w{i}" for i in range(BERT_WORDS)]
-    for token, place in BERT_IDS.items():
-        words[place] = token
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    assert find_vocabulary(tmp_path / "x", BERT_WORDS + 1)[1] == [*words, DEC]
-    words[101], words[102] = words[102], words[101]
-    (tmp_path / "vocab.txt").write_text("\n".join(words))
-    with pytest.raises(ValueError, match=r"\[CLS\], \[SEP\] not where"):
-        find_vocabulary(tmp_path / "x", BERT_WORDS + 1)
+
+def test_a_published_model_needs_no_vocabulary_beside_it_and_is_not_broken_by_a_bad_one(tmp_path):
+    (tmp_path / "vocab.txt").write_text("<html>not found</html>")
+    assert find_vocabulary(tmp_path / "model.safetensors", 30523) == ((), bert_base_uncased())
 
 
 def test_a_missing_vocabulary_is_explained(tmp_path, lavis):
     path = put_lavis(tmp_path, *lavis)
     (tmp_path / "vocab.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"put vocab.txt of bert-base-uncased .* beside it"):
+    with pytest.raises(FileNotFoundError, match=r"put the vocab.txt it was trained with beside it"):
         open_source(path)
+
+
+def test_capital_letters_in_names_and_suffixes_change_nothing(tmp_path, lavis):
+    path = put_lavis(tmp_path, *lavis)
+    (tmp_path / "eva_vit_g.pth").rename(tmp_path / "EVA_ViT_g.PTH")
+    path = path.rename(tmp_path / "BLIP2_Pretrained.PTH")
+    assert_same_state(load(path), lavis[0])
+    assert_same_state(load(tmp_path), lavis[0])
+
+
+UNSAFE = re.compile("weights_only|trusted|allowlist|safe_globals", re.IGNORECASE)
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1000\n"
+
+
+def a_zip(path: Path) -> None:
+    with ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+
+
+@pytest.mark.parametrize("name", ["it.pth", "it.PT", "it.bin", "it.safetensors", "it.SafeTensors"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (POINTER, "git lfs pull"),
+        (b"", "empty file"),
+        (b"\n<!DOCTYPE html><html>" + b"x" * 2000, "web page"),
+        (b"Entry not found", "short text .*'Entry not found'"),
+        (a_zip, "zip archive of something else .*readme.txt"),
+        (b"\x07" * 5000, "damaged or cut off"),
+    ],
+    ids=["pointer", "empty", "page", "text", "zip", "noise"],
+)
+def test_what_is_no_weights_is_named_with_the_remedy(tmp_path, name, content, said):
+    path = tmp_path / name
+    content(path) if callable(content) else path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read .*{said}") as error:
+        load(path)
+    assert not UNSAFE.search(str(error.value))
+    assert error.value.__suppress_context__
+
+
+def test_swapped_suffixes_and_programs_are_named(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "it.pth")
+    with pytest.raises(ValueError, match="Rename it to .safetensors"):
+        load(tmp_path / "it.pth")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "program.pt")
+    with pytest.raises(ValueError, match="program .TorchScript., which is never executed") as error:
+        load(tmp_path / "program.pt")
+    assert not UNSAFE.search(str(error.value))
+
+
+@pytest.mark.parametrize(
+    "name", ["language_model.model.decoder.layers.0.fc1.weight", "opt_proj.weight", "t5_proj.weight", "llm_proj.weight"]
+)
+def test_blip2_with_a_language_model_is_recognised_even_where_parts_are_absent(tmp_path, name):
+    tensors = {name: torch.zeros(2), "vision_model.embeddings.patch_embedding.weight": torch.zeros(1)}
+    for file in ("model.safetensors", "model-00001-of-00002.safetensors"):
+        save_file(tensors, tmp_path / file)
+        with pytest.raises(ValueError, match=f"{file} is BLIP-2 with a language model.*blip2-itm-vit-g"):
+            load(tmp_path / file)
 
 
 @pytest.mark.parametrize("keep", [0, 100, -1000])
@@ -108,8 +172,9 @@ def test_a_pickle_with_code_is_refused_and_never_executed(tmp_path, lavis):
 
     path = put_lavis(tmp_path, *lavis)
     torch.save({"model": {"query_tokens": Trap()}}, path)
-    with pytest.raises(ValueError, match=r"blip2_pretrained.pth .*never executed"):
+    with pytest.raises(ValueError, match=r"blip2_pretrained.pth .*never executed") as error:
         open_source(path)
+    assert not UNSAFE.search(str(error.value))
     assert not mark.exists()
 
 
@@ -182,8 +247,9 @@ def test_several_files_are_read_as_one(tmp_path, hugging_face):
     names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
     for i, name in enumerate(names):
         save_file(dict(list(state.items())[i::2]), split / name)
-    index = {k: names[i % 2] for i, k in enumerate(state)}
-    (split / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (split / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"query_tokens": "../../secret"'
+    )  # never opened
     expected = load(whole).network.state_dict()
     for path in (split, split / names[1]):
         for name, value in load(path).network.state_dict().items():
@@ -217,6 +283,26 @@ def test_the_caption_head_is_taken_from_lavis_beside_it(tmp_path, hugging_face):
     words += 1  # the head of another model
     torch.save({"model": state}, tmp_path / "blip2_pretrained.pth")
     assert load(folder).terms == ("itm",)
+
+
+@pytest.mark.parametrize("spoil", ["pointer", "half", "no head", "narrow head"])
+def test_a_bad_neighbour_costs_the_caption_head_and_nothing_else(tmp_path, hugging_face, caplog, spoil):
+    folder = put_hugging_face(tmp_path / "hf", hugging_face)
+    expected = load(folder).network.state_dict()
+    state = {"Qformer.bert.embeddings.word_embeddings.weight": hugging_face.embeddings.word_embeddings.weight.float()}
+    if spoil == "narrow head":
+        state["Qformer.cls.predictions.decoder.bias"] = torch.zeros(3)
+    path = folder / "blip2_pretrained.pth"
+    torch.save({"model": state}, path)
+    if spoil in ("pointer", "half"):
+        path.write_bytes(POINTER if spoil == "pointer" else path.read_bytes()[:-500])
+    caplog.clear()
+    for chosen in (folder, folder / "model.safetensors"):
+        referee = load(chosen)
+        assert referee.terms == ("itm",)
+        assert all(torch.equal(v, expected[k]) for k, v in referee.network.state_dict().items())
+    if spoil != "no head":
+        assert "blip2_pretrained.pth" in caplog.text
 
 
 def test_another_kind_of_model_is_refused_with_what_it_holds(tmp_path):

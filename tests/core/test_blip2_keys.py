@@ -8,7 +8,8 @@ import pytest
 
 from referee_core.referees.blip2.config import Blip2Config
 from referee_core.referees.blip2.files import check
-from referee_core.referees.blip2.keys import LazyTensor, from_tower, infer_config, translate
+from referee_core.referees.blip2.keys import from_tower, infer_config, translate
+from referee_core.referees.tensor_files import LazyTensor
 
 PARITY = Path(__file__).parents[1] / "parity"
 

@@ -9,9 +9,10 @@ import torch
 from safetensors import safe_open
 
 from referee_core.referees.blip2.config import Blip2Config
-from referee_core.referees.blip2.keys import LazyTensor, infer_config, translate
+from referee_core.referees.blip2.keys import infer_config, translate
 from referee_core.referees.blip2.model import MATCH, Blip2, caption_loss, itm_loss
 from referee_core.referees.blip2.text import DEC, Tokenizer
+from referee_core.referees.tensor_files import LazyTensor
 
 FIXTURES = sorted((Path(__file__).parents[1] / "parity").glob("*.safetensors"))
 

@@ -15,10 +15,11 @@ from lavis_offline import build, in_double, prepare  # noqa: E402
 from make_fixtures import MODELS, TEXTS  # noqa: E402
 
 from referee_core.referees.blip2.config import Blip2Config  # noqa: E402
-from referee_core.referees.blip2.keys import LazyTensor, translate  # noqa: E402
+from referee_core.referees.blip2.keys import translate  # noqa: E402
 from referee_core.referees.blip2.lavis import LavisReferee  # noqa: E402
 from referee_core.referees.blip2.model import Blip2  # noqa: E402
 from referee_core.referees.blip2.referee import Blip2Referee  # noqa: E402
+from referee_core.referees.tensor_files import LazyTensor  # noqa: E402
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Convert published BLIP-2 files to one referee file: ``python -m referee_core.referees.blip2 SOURCE TARGET.safetensors``."""
+"""Convert published BLIP-2 files to one referee file.
+
+``python -m referee_core.referees.blip2 SOURCE TARGET.safetensors``
+"""
 
 import argparse
 from pathlib import Path

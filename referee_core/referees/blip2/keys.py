@@ -5,32 +5,16 @@ that of Hugging Face's Blip2ForImageTextRetrieval.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-import torch
-
+from ..tensor_files import Tensors
 from .config import Blip2Config
 
 PUBLISHED = Blip2Config()
 VISION_HEAD_WIDTH = PUBLISHED.vision_dim // PUBLISHED.vision_heads
 HEAD_WIDTH = PUBLISHED.dim // PUBLISHED.heads
 
-
-@dataclass(frozen=True)
-class LazyTensor:
-    """A tensor that stays in its file until it is read."""
-
-    shape: tuple[int, ...]
-    read: Callable[[], torch.Tensor]
-
-    def third(self, index: int) -> "LazyTensor":
-        """The index-th third of the first axis: q, k or v of a joint projection."""
-        size = self.shape[0] // 3
-        return LazyTensor((size, *self.shape[1:]), lambda: self.read()[index * size : (index + 1) * size])
-
-
-Tensors = dict[str, LazyTensor]
 
 TOWER = re.compile(r"(cls_token|pos_embed|patch_embed\.|blocks\.\d+\.)")
 TOWER_UNUSED = re.compile(r"(norm|fc_norm|head|lm_head)\.(weight|bias)|mask_token|rel_pos_bias\..*|logit_scale")
@@ -79,6 +63,7 @@ BERT_LAYER = (  # inside qformer.layers.N; both layouts
     (r"\.output_query\.dense\.", ".query_mlp.fc2."),
     (r"\.output_query\.LayerNorm\.", ".query_mlp.norm."),
 )
+LANGUAGE_MODEL = re.compile(r"(language_(model|projection)|(opt|t5|llm)_(model|proj))\.")
 UNUSED = re.compile(
     r"temp|(vision|text)_proj(ection)?\.(weight|bias)|.*position_ids"
     r"|Qformer\.cls\.predictions\.(bias|decoder\.weight)"  # one bias under two names; the weight is the word embedding
@@ -98,6 +83,12 @@ def is_lavis(names: Mapping) -> bool:
     return any(name.startswith("Qformer.bert.") for name in names)
 
 
+def has_language_model(names: Iterable[str]) -> bool:
+    """Whether the names are those of BLIP-2's second stage, which writes text (blip2-opt, blip2-flan-t5,
+    InstructBLIP)."""
+    return "itm_head.weight" not in names and any(LANGUAGE_MODEL.match(name) for name in names)
+
+
 def from_tower(tensors: Tensors) -> Tensors:
     """eva_vit_g.pth's names as LAVIS's whole model has them; its heads and final norms are left out."""
     return {f"visual_encoder.{k}": v for k, v in tensors.items() if not TOWER_UNUSED.fullmatch(k)}
@@ -106,8 +97,8 @@ def from_tower(tensors: Tensors) -> Tensors:
 def translate(tensors: Tensors) -> tuple[Tensors, list[str]]:
     """Our names for the tensors of either layout, and the names that no rule knows.
 
-    Blocks of the tower beyond the 39 that BLIP-2 uses are left out. The key bias of Hugging Face's joint q, k, v bias is
-    left out too: it adds the same number to all of a query's scores.
+    Blocks of the tower beyond the 39 that BLIP-2 uses are left out. The key bias of Hugging Face's joint q, k, v bias
+    is left out too: it adds the same number to all of a query's scores.
     """
     rules = HUGGING_FACE if is_hugging_face(tensors) else LAVIS
     ours, unknown = {}, []

@@ -1,8 +1,9 @@
 """From a prompt to BLIP-2's token ids: blip_caption's cleaning, then BERT's WordPiece."""
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from textwrap import shorten
 
 import torch
 
@@ -16,9 +17,9 @@ SPECIAL = (PAD, UNK, CLS, SEP, MASK, DEC)
 class EncodedText:
     """Token ids of one text.
 
-    match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; mask: [1, L], True everywhere; text: as cleaned; cut: the
-    words beyond the limit ("" when all fit); weights_removed: whether the prompt held ComfyUI's emphasis; unknown: the words
-    that the vocabulary lacks, as they were written.
+    match_ids, caption_ids: [1, L], starting with [CLS] and [DEC]; mask: [1, L], True everywhere; text: as cleaned;
+    cut: the words beyond the limit ("" when all fit); weights_removed: whether the prompt held ComfyUI's emphasis;
+    unknown: words that the referee does not know, as they were written.
     """
 
     match_ids: torch.Tensor
@@ -31,14 +32,16 @@ class EncodedText:
 
     @property
     def notes(self) -> list[str]:
-        """What the referee does not read of the text: one sentence each, none if it reads all."""
+        """What the user should know about the text, one sentence each."""
         notes = []
         if self.cut:
             notes.append(f"The referee reads only the beginning; this is cut off: {self.cut!r}")
         if self.weights_removed:
             notes.append(f"The referee knows no prompt weights; it reads {self.text!r}")
         if self.unknown:
-            notes.append(f"The referee does not know these words and cannot judge them: {', '.join(self.unknown)}")
+            notes.append(
+                f"The referee does not know {', '.join(map(repr, self.unknown))}; it judges by the other words."
+            )
         return notes
 
     def for_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -54,16 +57,21 @@ def strip_weights(prompt: str) -> str:
     return text.replace(r"\(", "(").replace(r"\)", ")")
 
 
-def clean(text: str) -> str:
-    """LAVIS's blip_caption processor without its limit of words: lower case, some punctuation to spaces."""
-    text = re.sub(r"([.!\"()*#:;~])", " ", text.lower())
+def tidy(text: str) -> str:
+    """Some punctuation to spaces, and no more than one space at a time."""
+    text = re.sub(r"([.!\"()*#:;~])", " ", text)
     return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
 
 
-def as_written(word: str, prompt: str) -> str:
-    """A word of the cleaned text with the prompt's own capitals."""
-    found = re.search(re.escape(word), prompt, re.IGNORECASE)
-    return found[0] if found else word
+def clean(text: str) -> str:
+    """LAVIS's blip_caption processor without its limit of words: lower case, some punctuation to spaces."""
+    return tidy(text.lower())
+
+
+def spelled(pieces: list[str]) -> bool:
+    """Whether a word of a script other than Latin falls apart into about its letters."""
+    word = "".join(pieces)
+    return word.isalpha() and not re.search(r"[a-z]", word) and len(pieces) > len(word) / 2
 
 
 class Tokenizer:
@@ -85,38 +93,56 @@ class Tokenizer:
         self.engine.normalizer = BertNormalizer(lowercase=True)
         self.engine.pre_tokenizer = BertPreTokenizer()
 
-    def words(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids and character spans of the word pieces, without special tokens."""
+    def words(self, text: str) -> tuple[list[int], list[tuple[int, int]], list[bool]]:
+        """Of each word piece, without special tokens: its id, its character span, and whether its word is unknown.
+
+        Unknown is also a word of a foreign script that falls apart into single letters.
+        """
         encoding = self.engine.encode(text, add_special_tokens=False)
-        return encoding.ids, encoding.offsets
+        pieces = defaultdict(list)
+        for piece, word in zip(encoding.tokens, encoding.word_ids, strict=True):
+            pieces[word].append(piece.removeprefix("##"))
+        unknown = [UNK in pieces[word] or spelled(pieces[word]) for word in encoding.word_ids]
+        return encoding.ids, encoding.offsets, unknown
 
     def encode(self, prompt: str) -> EncodedText:
         """Clean and tokenise one prompt.
 
         Raises ValueError when nothing is left to judge, or no word of it is known.
         """
-        text = clean(strip_weights(prompt))
+        plain = strip_weights(prompt)
+        text, written = clean(plain), tidy(plain)
+        written = written if len(written) == len(text) else text  # a few capitals become two characters
         kept = " ".join(text.split(" ")[:MAX_WORDS])
-        ids, spans = self.words(kept)
+        ids, spans, unknown = self.words(kept)
         if not ids:
             raise ValueError("The text for the referee is empty: write what the picture should show.")
         room = self.max_tokens - 2
         end = spans[room][0] if len(ids) > room else len(kept)
         cut = text[end:].strip()
-        ids = ids[:room]
-        if not any(self._is_word(i) for i in ids):
+        read = list(zip(spans, unknown, strict=True))[:room]
+        if not any(re.search(r"\w", kept[a:b]) for (a, b), strange in read if not strange):
             raise ValueError(
-                f"The referee knows no word of the text {shorten(prompt, 100)!r}. Write what the picture should show in plain "
-                "English, such as 'a red circle and a blue square'."
+                f"The referee knows no word of the text {written!r}. Write in plain words what the picture should "
+                f"show: BLIP-2 "
+                "knows English, the demo's referee only its colours and shapes."
             )
-        missed = (kept[start:stop] for i, (start, stop) in zip(ids, spans, strict=False) if i == self.ids[UNK])
-        unknown = tuple(dict.fromkeys(as_written(word, prompt) for word in missed))
-        ids.append(self.ids[SEP])
+        strange = tuple(dict.fromkeys(self._whole_words(written, [span for span, strange in read if strange])))
+        ids = ids[:room] + [self.ids[SEP]]
         match_ids = torch.tensor([[self.ids[CLS], *ids]])
         caption_ids = torch.tensor([[self.ids[DEC], *ids]])
         mask = torch.ones_like(match_ids, dtype=torch.bool)
-        return EncodedText(match_ids, caption_ids, mask, text, cut, text != clean(prompt), unknown)
+        return EncodedText(match_ids, caption_ids, mask, text, cut, text != clean(prompt), strange)
 
-    def _is_word(self, index: int) -> bool:
-        """Whether an id stands for a word or a piece of one: neither [UNK] nor punctuation."""
-        return index != self.ids[UNK] and any(c.isalnum() for c in self.vocabulary[index])
+    @staticmethod
+    def _whole_words(text: str, spans: list[tuple[int, int]]) -> Iterator[str]:
+        """What stands at the spans, with adjoining ones put together."""
+        start = stop = 0
+        for a, b in [*spans, (-1, -1)]:
+            if a > stop or a < 0:
+                if stop > start:
+                    yield text[start:stop]
+                start = a
+            elif stop == 0:
+                start = a
+            stop = max(stop, b)

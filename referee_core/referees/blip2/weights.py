@@ -1,16 +1,17 @@
-"""Referee files: one safetensors with the network, its sizes and its vocabulary; and whatever else can be read as one."""
+"""Referee files: one safetensors with the network, its sizes and its vocabulary."""
 
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from .. import FULL, Precision
+from ..tensor_files import LazyTensor, is_pickle, read_safetensors
 from .config import Blip2Config
-from .files import PICKLES, Source, check, open_published, read_safetensors
-from .keys import LazyTensor
+from .files import Source, check, open_published
 from .model import Blip2
 from .referee import Blip2Referee
 
@@ -18,18 +19,6 @@ FORMAT = "referee-blip2"
 CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
-@dataclass(frozen=True)
-class Precision:
-    """Number formats of the two halves of a referee."""
-
-    tower: torch.dtype = torch.float32
-    qformer: torch.dtype = torch.float32
-
-    def of(self, name: str) -> torch.dtype:
-        return self.tower if name.startswith("vision.") else self.qformer
-
-
-FULL = Precision()
 COMPACT = Precision(tower=torch.bfloat16)
 """What conversion writes: 2.7 GB at the published size."""
 
@@ -38,11 +27,11 @@ def open_source(path: Path) -> Source:
     """Find a referee in a file of ours, or in a published file or folder (see files.open_published).
 
     Raises:
-        FileNotFoundError: there is no such file, or one that must lie beside it is absent. ValueError: it is damaged, of
-        another kind, or its tensors do not fit its configuration.
+        FileNotFoundError: there is no such file, or one that must lie beside it is absent. UnknownFile: it is of
+        another kind. ValueError: it is damaged, or its tensors do not fit its configuration.
     """
     path = Path(path)
-    if path.is_dir() or path.is_file() and path.suffix in PICKLES:
+    if path.is_dir() or path.is_file() and is_pickle(path):
         return open_published(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no referee file {path}. Put it into ComfyUI's folder models/referee.")
@@ -61,12 +50,20 @@ def open_source(path: Path) -> Source:
     return Source(config, tensors, vocabulary, (path,))
 
 
+def dtype_of(name: str, precision: Precision) -> torch.dtype:
+    return precision.tower if name.startswith("vision.") else precision.rest
+
+
 def load(path: Path, precision: Precision = FULL) -> Blip2Referee:
     """Read a referee. Raises what ``open_source`` raises."""
-    source = open_source(path)
+    return build(open_source(path), precision)
+
+
+def build(source: Source, precision: Precision = FULL) -> Blip2Referee:
+    """Read what was found."""
     with torch.device("meta"):
         network = Blip2(source.config)
-    state = {name: tensor.read().to(precision.of(name)).clone() for name, tensor in source.tensors.items()}
+    state = {name: tensor.read().to(dtype_of(name, precision)).clone() for name, tensor in source.tensors.items()}
     network.load_state_dict(state, assign=True)
     return Blip2Referee(network, source.vocabulary)
 
@@ -86,15 +83,15 @@ def write(
 ) -> None:
     """Write a referee file, one tensor at a time, so that no more than one is in memory.
 
-    The file appears under its name only when it is whole. Until then it grows as ``<name>.part``; a run that was cut short
-    is continued by the next one from the same files.
+    The file appears under its name only when it is whole. Until then it grows as ``<name>.part``; a run that was cut
+    short is continued by the next one from the same files.
 
     Args:
         progress: called with (bytes written, bytes in all) after each tensor; may raise to stop.
     """
     entries, end = {}, 0
     for name, tensor in source.tensors.items():
-        dtype, start = precision.of(name), end
+        dtype, start = dtype_of(name, precision), end
         end += torch.Size(tensor.shape).numel() * dtype.itemsize
         entries[name] = {"dtype": CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     metadata = {
@@ -115,7 +112,7 @@ def write(
             start, stop = entries[name]["data_offsets"]
             if stop > written:
                 file.seek(len(header) + start)
-                raw = tensor.read().to(precision.of(name)).contiguous().flatten().view(torch.uint8)
+                raw = tensor.read().to(dtype_of(name, precision)).contiguous().flatten().view(torch.uint8)
                 file.write(raw.numpy().data)
             if progress is not None:
                 progress(stop, end)
