@@ -1,18 +1,27 @@
-"""The help page of every node: served where the editor asks for it, and complete."""
+"""The help page of every node, in every language: served where the editor asks for it, complete, and translated."""
 
 import re
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urljoin
 from urllib.request import urlopen
 
 import pytest
 
+from comfyui.test_locales import LANGUAGES, TRANSLATIONS
 from comfyui.test_start import IDS, inputs_of
 from scripts.server import PACK
 
 DOCS = "/extensions/ComfyUI-Referee/docs/"
 PICTURE = re.compile(r"images/[\w.]+")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+LONG = 40  # characters; a line of this length in both languages was not translated
+
+every_page = pytest.mark.parametrize(("name", "language"), [(n, lang) for n in sorted(IDS) for lang in LANGUAGES])
+every_translation = pytest.mark.parametrize(
+    ("name", "language"), [(n, lang) for n in sorted(IDS) for lang in TRANSLATIONS]
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,32 +30,67 @@ def nodes(server):
     return {name: info for name, info in found.items() if "ComfyUI-Referee" in info["python_module"]}
 
 
+@pytest.fixture(scope="module")
+def texts(server):
+    """The nodes' texts by language, as the editor gets them."""
+    return {language: texts["nodeDefs"] for language, texts in server.get("/i18n").items()}
+
+
 def fetch(server, path: str) -> bytes:
     with urlopen(server.url + path, timeout=30) as answer:
         return answer.read()
 
 
-def page_of(server, name: str) -> str:
-    return fetch(server, f"{DOCS}{name}/en.md").decode("utf-8")
+def page_of(server, name: str, language: str = "en") -> str:
+    """The page as the editor gets it. The editor shows the English one where this address answers 404."""
+    path = f"{DOCS}{name}/{language}.md"
+    try:
+        return fetch(server, path).decode("utf-8")
+    except HTTPError as error:
+        pytest.fail(f"{path}: {error}")
 
 
 def names(info: dict) -> set[str]:
     return {name for name, _ in inputs_of(info)} | set(info["output_name"])
 
 
-def test_every_page_belongs_to_a_node(nodes):
-    assert {page.parent.name for page in (PACK / "web" / "docs").glob("*/*.md")} == set(nodes)
+def lines(page: str, start: str) -> list[str]:
+    return [line for line in page.splitlines() if line.startswith(start)]
 
 
-@pytest.mark.parametrize("name", sorted(IDS))
-def test_the_page_begins_with_the_nodes_name(server, nodes, name):
-    assert page_of(server, name).splitlines()[0] == f"# {nodes[name]['display_name']}"
+def test_every_node_has_a_page_in_every_language_and_there_are_no_others(nodes):
+    found = {(page.parent.name, page.stem) for page in (PACK / "web" / "docs").glob("*/*.md")}
+    assert found == {(name, language) for name in nodes for language in LANGUAGES}
 
 
-@pytest.mark.parametrize("name", sorted(IDS))
-def test_the_page_names_every_input_and_output(server, nodes, name):
-    page = page_of(server, name)
+@every_page
+def test_the_page_begins_with_the_nodes_name(server, texts, name, language):
+    assert page_of(server, name, language).splitlines()[0] == f"# {texts[language][name]['display_name']}"
+
+
+@every_page
+def test_the_page_names_every_input_and_output(server, nodes, name, language):
+    page = page_of(server, name, language)
     assert not {label for label in names(nodes[name]) if f"`{label}`" not in page}
+
+
+@every_translation
+def test_a_translation_keeps_pictures_links_and_tables(server, name, language):
+    page, english = page_of(server, name, language), page_of(server, name)
+    assert [path for _, path in IMAGE.findall(page)] == [path for _, path in IMAGE.findall(english)]
+    assert LINK.findall(page) == LINK.findall(english)
+    assert len(lines(page, "|")) == len(lines(english, "|")), "rows of tables"
+    assert len(lines(page, "- ")) == len(lines(english, "- ")), "items of lists"
+
+
+@every_translation
+def test_a_translation_is_one(server, name, language):
+    page, english = page_of(server, name, language), page_of(server, name)
+    headings, originals = lines(page, "#"), lines(english, "#")
+    assert [h.split()[0] for h in headings] == [h.split()[0] for h in originals], "levels of headings"
+    assert not set(headings) & set(originals)
+    assert not {text for text, _ in IMAGE.findall(page)} & {text for text, _ in IMAGE.findall(english)}
+    assert not [line for line in set(page.splitlines()) & set(english.splitlines()) if len(line) >= LONG]
 
 
 @pytest.mark.parametrize("name", sorted(IDS))
