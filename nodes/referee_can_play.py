@@ -136,7 +136,7 @@ class RefereeOptimizer(io.ComfyNode):
         patience, loss=None, prior=None, augmentation=None, averaging=None, resume=None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..referee_core.record import History as Run
-        from .bridge.live import Progress
+        from .bridge.live import Progress, hidden_inputs
         from .bridge.sampler import Game, run
         from .bridge.scoring import score
 
@@ -148,8 +148,8 @@ class RefereeOptimizer(io.ComfyNode):
         game = Game(
             vae, loss, augmentation=augmentation, averaging=averaging, settings=settings, resume=resume and resume.state
         )
-        history = Run(every=record_every)
-        progress = Progress(cls.hidden.unique_id, steps, cls.hidden.extra_pnginfo)
+        node_id, extra_pnginfo = hidden_inputs(cls)
+        history, progress = Run(every=record_every), Progress(node_id, steps, extra_pnginfo)
 
         def on_step(step, decode):
             history.add(step, decode)
@@ -160,7 +160,7 @@ class RefereeOptimizer(io.ComfyNode):
         progress.finish(history.final, scores)
         matches, report = [], ""
         if scores is not None:
-            scores.write_into(cls.hidden.extra_pnginfo, cls.hidden.unique_id)
+            scores.write_into(extra_pnginfo, node_id)
             matches, report = [m if m is not None else 0.0 for m in scores.matches], scores.report()
         return io.NodeOutput(latent, image, history, matches or [0.0] * len(image), report)
 

@@ -5,6 +5,7 @@ import io
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import comfy.utils
 import torch
@@ -19,6 +20,12 @@ UPDATES_A_SECOND = 4
 PREVIEW_SIZE = 512
 KEPT_SIZE = 256  # of the picture for a page that is loaded again
 PREVIEW_SHARE = 0.1  # of the time, at most, where a picture has to be decoded for the preview alone
+
+
+def hidden_inputs(node: Any) -> tuple[str | None, Any]:
+    """(unique_id, extra_pnginfo) of a node's class as it runs; None for both if another node calls it."""
+    hidden = node.hidden
+    return (None, None) if hidden is None else (hidden.unique_id, hidden.extra_pnginfo)
 
 
 def show_text(node_id: str | None, text: str) -> None:
