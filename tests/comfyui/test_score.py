@@ -193,8 +193,8 @@ def test_a_missing_match_is_none(server):
         0
     ]
     graph.score(loss=caption)
-    optimised = graph.optimise(loss=None, steps=1)[3]
-    captioned = graph.optimise(loss=caption, steps=1)[3]
+    optimised = graph.optimise(loss=None)[3]
+    captioned = graph.optimise(loss=caption)[3]
     shown = graph.show(graph.scores, optimised, captioned)
     outputs = server.run(graph)
     assert [outputs[node]["text"] for node in shown] == [["None"] * len(COLOURS), ["None"], ["None"]]
@@ -253,7 +253,7 @@ def test_pictures_that_go_through_as_a_list_have_an_entry_each(server):
 )
 def test_whatever_a_client_says_about_the_graph_the_numbers_are_written(server, extra):
     graph = Scored([0xFF0000])
-    graph.optimise(steps=1)
+    graph.optimise(steps=2)
     report = graph.show(graph.report)[0]
     graph.add("SaveImage", images=graph.ranked, filename_prefix="client")
     outputs = run(server, graph, extra_pnginfo=extra)
@@ -263,7 +263,7 @@ def test_whatever_a_client_says_about_the_graph_the_numbers_are_written(server, 
 
 def test_extra_data_that_is_text_does_not_end_a_run(server):
     graph = Scored([0xFF0000])
-    graph.optimise(steps=1)
+    graph.optimise(steps=2)
     shown = graph.show(graph.report)[0]
     assert run(server, graph, extra_pnginfo="mine")[shown]["text"][0].startswith("image 1: loss")
 
