@@ -193,8 +193,8 @@ def test_a_missing_match_is_none(server):
         0
     ]
     graph.score(loss=caption)
-    optimised = graph.optimise(loss=None)[3]
-    captioned = graph.optimise(loss=caption)[3]
+    optimised = graph.optimise(loss=None, steps=2)[3]
+    captioned = graph.optimise(loss=caption, prior=None, tail=0, steps=1)[3]
     shown = graph.show(graph.scores, optimised, captioned)
     outputs = server.run(graph)
     assert [outputs[node]["text"] for node in shown] == [["None"] * len(COLOURS), ["None"], ["None"]]
@@ -271,7 +271,7 @@ def test_extra_data_that_is_text_does_not_end_a_run(server):
 CALLS = """
 import server
 from pack.nodes.bridge.inputs import check_finite, check_images
-from pack.nodes.bridge.scoring import title_of
+from pack.nodes.bridge.scoring import score, title_of
 from pack.nodes.losses import RefereeLoss
 from pack.nodes.referee_can_play import RefereeOptimizer
 from pack.nodes.score import RefereeScore
@@ -298,7 +298,7 @@ for prepared in (False, True):
     scores = call(RefereeScore, prepared, images=picture, loss=loss, keep=0)
     latent = {"samples": torch.zeros(1, 4, 8, 8)}
     run = call(RefereeOptimizer, prepared, vae=vae, latent_image=latent, loss=loss, **RUN)
-    found[str(prepared)] = [text.loss.parts[0].text.text, scores[2], list(run[1].shape)]
+    found[str(prepared)] = [score(text, picture).texts[0], scores[2], list(run[1].shape)]
 
 graph = {
     "nodes": [{"id": 5, "type": "abc", "title": "Outer"}, {"id": 6, "title": "Mine"}, {"id": 7}],
