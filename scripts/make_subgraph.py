@@ -10,8 +10,8 @@ from .workflow import Node, Workflow
 
 NAME = "Make this image obey its prompt"
 DESCRIPTION = (
-    "Takes the latent of a finished picture, for example KSampler's, and optimises it until the referee agrees with the prompt, while "
-    "the same diffusion model keeps it natural."
+    "Takes the latent of a finished picture, for example KSampler's, and optimises it until the referee agrees with "
+    "the prompt, while the same diffusion model keeps it natural."
 )
 SOCKETS = {
     "latent": "LATENT",
@@ -57,8 +57,7 @@ def build(info: dict, judged: Callable, preset: dict, values: dict) -> tuple[Wor
 
 
 def target_of(links: list[dict], edge: Node, name: str, nodes: list[Node]) -> list[str]:
-    """The field inside that a field of the subgraph is: [its node, its name]. Frontends lose a value whose field they cannot
-    find so."""
+    """The field inside that a field of the subgraph is: [its node, its name]. Without it frontends lose the value."""
     (number,) = edge["outputs"][edge.out(name)[1]]["links"]
     (link,) = (link for link in links if link["id"] == number)
     (node,) = (node for node in nodes if node["id"] == link["target_id"])
@@ -109,8 +108,10 @@ def make_subgraph(info: dict, path: Path, judged: Callable, preset: dict) -> Non
     inputs = [{"name": name, "type": kind, "link": None} for name, kind in SOCKETS.items()]
     inputs += [{"name": name, "type": kind, "widget": {"name": name}, "link": None} for name, kind in FIELDS.items()]
     outside = {
-        "id": 1, "type": definition["id"], "pos": [0, 0], "size": [400, 420], "flags": {}, "order": 0, "mode": 0, "inputs": inputs,
-        "outputs": [{"name": name, "type": kind, "links": None} for name, kind in OUTPUTS.items()], "title": NAME,
+        "id": 1, "type": definition["id"], "pos": [0, 0], "size": [400, 420], "flags": {}, "order": 0, "mode": 0,
+        "inputs": inputs,
+        "outputs": [{"name": name, "type": kind, "links": None} for name, kind in OUTPUTS.items()],
+        "title": NAME,
         "properties": {"proxyWidgets": proxies, "cnr_id": "referee", "ver": "0.1.0"},
         "widgets_values": list(values.values()),
     }  # fmt: skip
@@ -124,7 +125,7 @@ def make_subgraph(info: dict, path: Path, judged: Callable, preset: dict) -> Non
 
 
 def behind_ksampler(info: dict, **fields) -> dict:
-    """A graph that samples with the pack's small models and has the subgraph, with these values, behind its KSampler."""
+    """A graph on the small models with the subgraph, with these values, behind its KSampler."""
     w = Workflow("behind KSampler", info)
     models = w.add("RefereeDemoModels")
     positive, negative = (w.add("CLIPTextEncode", clip=models.out("clip"), text=t) for t in (fields["prompt"], ""))

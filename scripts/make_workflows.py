@@ -21,7 +21,10 @@ PLAIN = {"steps": 50, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler"
 DEMO = {
     "prompt": "a red circle and a blue square",
     "size": 128,
-    "loop": {"steps": 200, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
+    "loop": {
+        "preset": "paper", "preset.gradient_noise": 0.0,  # tuned without it
+        "steps": 200, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05,
+    },
     "prior": {"cfg": 5.0, "weight": 2000.0, "weight_end": 2000.0},
     "augmentation": {
         "preset": "custom", "count": 16, "rotation": 15.0, "translation": 0.1, "perspective": 0.2, "colour": 0.04,

@@ -144,7 +144,8 @@ class Workflow:
                 optional = name in definition["input"].get("optional", {})
                 sockets.append(({"name": name, "type": kind} | ({"shape": 7} if optional else {}), link))
                 continue
-            default = options.get("default", (options.get("options") or [""])[0])
+            first = (options.get("options") or [""])[0]
+            default = options.get("default", first["key"] if kind == DYNAMIC_COMBO else first)
             if link:
                 default = link[0]["outputs"][link[1]].get("value", default)
             values[name] = default if link or value is None else value

@@ -3,16 +3,11 @@
 import torch
 
 
-def not_finite(batch: torch.Tensor) -> list[int]:
-    """Indices of the images of a batch [B, ...] that hold NaN or infinity."""
-    return [i for i, image in enumerate(batch) if not image.isfinite().all()]
-
-
 def check_finite(name: str, batch: torch.Tensor) -> None:
     """Raises ValueError if an image of the batch [B, ...] holds NaN or infinity."""
-    bad = not_finite(batch)
+    bad = [str(i) for i, image in enumerate(batch, 1) if not image.isfinite().all()]
     if bad:
-        which = f"image {', '.join(str(i + 1) for i in bad)} of {len(batch)}"
+        which = f"image {', '.join(bad)} of {len(batch)}"
         raise ValueError(
             f"The input '{name}' holds numbers that are not finite (NaN or infinity) in {which}. They come from the "
             "node that made it, often a VAE or a model in fp16: start ComfyUI with --fp32-vae, or choose another "

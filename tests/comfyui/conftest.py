@@ -67,10 +67,11 @@ class Demo(Graph):
 
 
 def watch(server: Server, graph: Graph) -> dict[str, list]:
-    """Run a graph and collect what the browser is sent meanwhile: texts on nodes, and pictures (JPEG or PNG files)."""
+    """Run a graph and collect what the browser is sent meanwhile: texts on nodes, pictures (JPEG or PNG files), and the
+    progress bars' (value, max)."""
 
     async def listen() -> dict[str, list]:
-        seen, client = {"texts": [], "pictures": []}, uuid.uuid4().hex
+        seen, client = {"texts": [], "pictures": [], "progress": []}, uuid.uuid4().hex
         async with (
             aiohttp.ClientSession() as session,
             session.ws_connect(f"{server.url}/ws?clientId={client}") as socket,
@@ -84,12 +85,33 @@ def watch(server: Server, graph: Graph) -> dict[str, list]:
                     elif kind in PICTURES:
                         start = max(message.data.find(b"\xff\xd8\xff"), message.data.find(b"\x89PNG"))
                         seen["pictures"].append(message.data[start:])
-                elif json.loads(message.data)["type"] in (
-                    "execution_success",
-                    "execution_error",
-                    "execution_interrupted",
-                ):
+                    continue
+                kind, data = (json.loads(message.data)[key] for key in ("type", "data"))
+                if kind == "progress":
+                    seen["progress"].append((data["value"], data["max"]))
+                elif kind in ("execution_success", "execution_error", "execution_interrupted"):
                     return seen
+        raise RuntimeError("the server closed the connection")
+
+    return asyncio.run(asyncio.wait_for(listen(), 300))
+
+
+def queue_until(server: Server, graph: Graph, node: str, steps: int = 1) -> str:
+    """Queue a graph and return its id once a node has so many steps of its progress bar behind it."""
+
+    async def listen() -> str:
+        client = uuid.uuid4().hex
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{server.url}/ws?clientId={client}") as socket,
+        ):
+            asked = server.queue(graph, client)
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    kind, data = (json.loads(message.data)[key] for key in ("type", "data"))
+                    if kind == "progress" and data["node"] == node and data["value"] >= steps:
+                        return asked
+                    assert kind not in ("execution_success", "execution_error"), f"it ended before: {data}"
         raise RuntimeError("the server closed the connection")
 
     return asyncio.run(asyncio.wait_for(listen(), 300))

@@ -51,6 +51,14 @@ def test_video_latent(server):
     assert "video" in failure(server, graph)
 
 
+def test_latents_of_other_images(server):
+    graph = Demo()
+    four = graph.add("EmptyImage", width=64, height=64, batch_size=4, color=255)[0]
+    graph.save(graph.add("RefereeScore", images=four, loss=graph.loss, keep=1, latents=graph.latent)[1], "kept")
+    message = failure(server, graph)
+    assert "'latents' holds 1 and 'images' 4" in message
+
+
 def test_all_weights_zero(server):
     graph = Demo()
     loss = graph.add("RefereeLoss", referee=graph.referee, text="a red circle", itm_weight=0.0, caption_weight=0.0)[0]

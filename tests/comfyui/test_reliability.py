@@ -3,14 +3,13 @@
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from comfyui import inside
-from comfyui.conftest import Demo
+from comfyui.conftest import Demo, queue_until
 from scripts.environment import find_comfyui
 from scripts.server import PromptError, Server
 
@@ -50,8 +49,9 @@ def test_two_graphs_queued_at_once_do_not_meet(server, latents):
 def test_a_killed_server_starts_clean(tmp_path):
     comfyui = find_comfyui()
     with Server(comfyui, tmp_path) as first:
-        first.queue(method(steps=5000))
-        time.sleep(5)
+        graph = Demo()
+        optimizer = graph.optimise(steps=5000)[0][0]
+        queue_until(first, graph, optimizer)
         os.kill(first.process.pid, signal.SIGKILL)
         first.process.wait()
     with Server(comfyui, tmp_path) as second:
@@ -62,8 +62,9 @@ def test_a_killed_server_starts_clean(tmp_path):
 def test_cancelling_over_http_leaves_the_next_run_right(server, latents):
     """Whatever stage it hits; each stage for itself is in test_cancelling.py."""
     before = latents(method(seed=41))["run"]
-    prompt_id = server.queue(method(steps=3000, seed=42))
-    time.sleep(2)
+    graph = Demo()
+    optimizer = graph.optimise(steps=3000, seed=42)[0][0]
+    prompt_id = queue_until(server, graph, optimizer)
     server.post("/interrupt", {})
     with pytest.raises(PromptError, match="interrupted"):
         server.wait(prompt_id, 30)

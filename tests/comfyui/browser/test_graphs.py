@@ -39,3 +39,25 @@ def test_help_opens(editor):
     page = "/extensions/ComfyUI-Referee/docs/RefereeOptimizer/en.md"
     text = editor.page.evaluate("async page => (await fetch(page)).text()", page)
     assert text.startswith("# Referee Optimizer")
+
+
+def as_saved_before(node: dict) -> dict:
+    """A node as version 0.1.0 saved it before the field "preset" brought fields of its own."""
+    place = {"RefereeOptimizer": 3, "RefereeSampler": 5}.get(node["type"])
+    if place is None:
+        return node
+    assert node["widgets_values"][place] == "paper"
+    values = node["widgets_values"][: place + 1] + node["widgets_values"][place + 2 :]
+    assert len(values) == 14
+    return node | {"widgets_values": values}
+
+
+@pytest.mark.parametrize("holds", ["RefereeOptimizer", "RefereeSampler"])
+def test_a_graph_saved_by_an_earlier_version_keeps_its_values(any_editor, any_server, holds):
+    graphs = [json.loads(path.read_text()) for path in GRAPHS]
+    workflow = next(g for g in graphs if any(node["type"] == holds for node in g["nodes"]))
+    any_editor.load(workflow | {"nodes": [as_saved_before(node) for node in workflow["nodes"]]})
+    expected = to_api(workflow, any_server.get("/object_info"))
+    sent = any_editor.sent()
+    inputs = {k: v["inputs"] for k, v in sent.items() if v["class_type"] in ("RefereeOptimizer", "RefereeSampler")}
+    assert inputs and inputs == {k: expected[k]["inputs"] for k in inputs}

@@ -9,7 +9,7 @@ from comfyui.conftest import PROMPT
 from scripts.make_subgraph import FIELDS, NAME, SUBGRAPH, behind_ksampler
 
 HOST = "app.graph.nodes.find(n => n.isSubgraphNode?.())"
-TYPED = {"prompt": "a purple cross and a cyan circle", "steps": 4, "seed": 7, "t_max": 600}
+TYPED = {"prompt": "a purple cross and a cyan circle", "steps": 12, "seed": 7, "t_max": 600}
 STATUSES = """() => {
     window.seen = new Set()
     const look = () => document.querySelectorAll('.referee-status').forEach(e => window.seen.add(e.textContent))
@@ -76,11 +76,11 @@ def test_it_shows_the_run_inside_and_comes_back_from_the_picture(any_editor, any
     any_editor.page.evaluate(STATUSES)
     ended = any_editor.run()
     seen = any_editor.page.evaluate("[...window.seen]")
-    assert any(text.startswith("step ") and "/4 · match " in text and " · loss " in text for text in seen)
+    assert any(text.startswith("step ") and "/12 · match " in text and " · loss " in text for text in seen)
     page = any_editor.page
     status = page.locator(".referee-status:visible").inner_text()
     assert status.startswith("done in ")
-    assert_panel(page, status, 4)
+    assert_panel(page, status, 12)
 
     ((picture,),) = (output["images"] for output in ended["outputs"].values() if output.get("images"))
     png = base64.b64encode(any_server.image(picture)).decode()
@@ -95,7 +95,7 @@ def test_it_shows_the_run_inside_and_comes_back_from_the_picture(any_editor, any
     page.wait_for_function(f"!!{HOST}")
     page.wait_for_timeout(1000)
     assert shown(any_editor) == used(any_editor) == TYPED
-    assert_panel(page, status, 4)
+    assert_panel(page, status, 12)
 
 
 def assert_panel(page, status: str, steps: int) -> None:
