@@ -51,6 +51,17 @@ def test_video_latent(server):
     assert "video" in failure(server, graph)
 
 
+def test_a_latent_of_nan(server):
+    latents = torch.zeros(3, 4, 8, 8)
+    latents[1, 0, 0, 0], latents[2, 3, 7, 7] = torch.nan, -torch.inf
+    version = torch.tensor([])
+    save_file({"latent_tensor": latents, "latent_format_version_0": version}, server.base / "input" / "nan.latent")
+    graph = Demo()
+    graph.optimise(latent_image=graph.add("LoadLatent", latent="nan.latent")[0], steps=2)
+    message = failure(server, graph)
+    assert "'latent_image'" in message and "NaN" in message and "image 2, 3 of 3" in message
+
+
 def test_latents_of_other_images(server):
     graph = Demo()
     four = graph.add("EmptyImage", width=64, height=64, batch_size=4, color=255)[0]
