@@ -20,7 +20,9 @@ def failure(server, graph: Demo) -> str:
 def test_empty_prompt(server, text):
     graph = Demo(text=text)
     graph.optimise()
-    assert "The text for the referee is empty" in failure(server, graph)
+    message = failure(server, graph)
+    assert "is empty: write what the picture should show" in message
+    assert ("answered 400" in message) == (not text.strip())  # refused before anything runs
 
 
 def test_long_prompt_shows_what_was_cut(server):
@@ -118,7 +120,7 @@ def test_damaged_referee_file(server, kind, tmp_path):
         path.write_bytes(pickle.dumps(Bomb()))
     message = failure(server, load_only(path.name))
     assert path.name in message
-    assert ("not a BLIP-2" if kind == "foreign" else "damaged") in message
+    assert {"foreign": "not a BLIP-2", "truncated": "damaged", "pickle": "never executed"}[kind] in message
     assert not marker.exists()
 
 
