@@ -20,7 +20,9 @@ def failure(server, graph: Demo) -> str:
 def test_empty_prompt(server, text):
     graph = Demo(text=text)
     graph.optimise()
-    assert "The text for the referee is empty" in failure(server, graph)
+    message = failure(server, graph)
+    assert "is empty: write what the picture should show" in message
+    assert ("answered 400" in message) == (not text.strip())  # refused before anything runs
 
 
 def test_long_prompt_shows_what_was_cut(server):
@@ -49,6 +51,17 @@ def test_video_latent(server):
     video = graph.add("EmptyHunyuanLatentVideo", width=128, height=128, length=5, batch_size=1)[0]
     graph.optimise(latent_image=video, prior=None)
     assert "video" in failure(server, graph)
+
+
+def test_a_latent_of_nan(server):
+    latents = torch.zeros(3, 4, 8, 8)
+    latents[1, 0, 0, 0], latents[2, 3, 7, 7] = torch.nan, -torch.inf
+    version = torch.tensor([])
+    save_file({"latent_tensor": latents, "latent_format_version_0": version}, server.base / "input" / "nan.latent")
+    graph = Demo()
+    graph.optimise(latent_image=graph.add("LoadLatent", latent="nan.latent")[0], steps=2)
+    message = failure(server, graph)
+    assert "'latent_image'" in message and "NaN" in message and "image 2, 3 of 3" in message
 
 
 def test_latents_of_other_images(server):
@@ -107,7 +120,7 @@ def test_damaged_referee_file(server, kind, tmp_path):
         path.write_bytes(pickle.dumps(Bomb()))
     message = failure(server, load_only(path.name))
     assert path.name in message
-    assert ("not a BLIP-2" if kind == "foreign" else "damaged") in message
+    assert {"foreign": "not a BLIP-2", "truncated": "damaged", "pickle": "never executed"}[kind] in message
     assert not marker.exists()
 
 
