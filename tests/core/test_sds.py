@@ -69,7 +69,7 @@ def test_the_models_own_level_goes_to_the_model_and_the_scales_into_x(latents):
             asked.append((x, level))
             return torch.zeros_like(x)
 
-    gradient = SDS(Named()).gradient(latents, 4096 / 2, streams(3, 4))
+    gradient = SDS(Named(), constant(4096 / 2)).gradient(latents, 0.0, streams(3, 4))
     for i, stream in enumerate(streams(3, 4)):
         t = torch.randint(50, 950, (), generator=stream)
         x = 0.6 * latents[i] + 0.8 * torch.randn(4, 4, 4, generator=stream)
