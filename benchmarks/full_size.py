@@ -1,10 +1,11 @@
-"""Speed and memory of a step at the published sizes: BLIP-2 (ViT-g), SD 1.5's UNet and autoencoder, with random weights.
+"""Speed and memory of a step at the published sizes: BLIP-2 (ViT-g), SD 1.5's UNet and autoencoder, with
+random weights.
 
     python -m benchmarks.full_size                                   # on a graphics card: 512x512, 10 and 30 views
     python -m benchmarks.full_size --size 64 --views 1 --steps 1     # anywhere: that the full-size referee plays at all
 
-Prints a table: seconds a step, peak memory, and the share of the card's own bf16 matrix rate that the referee reaches. Needs
-diffusers.
+Prints a table: seconds a step, peak memory, and the share of the card's own bf16 matrix rate that the referee reaches.
+Needs diffusers.
 """
 
 import argparse
@@ -97,7 +98,8 @@ def main() -> None:
     rate = matrix_rate(device) if on_card else None
     loss = bind(referee, PROMPT, itm=1.0, caption=1.0)
     print(
-        f"{torch.cuda.get_device_name() if on_card else 'CPU'}, {arguments.size}x{arguments.size}, bf16 tower, bf16 UNet and VAE"
+        f"{torch.cuda.get_device_name() if on_card else 'CPU'}, {arguments.size}x{arguments.size}, bf16 tower, bf16 "
+        f"UNet and VAE"
     )
     print(
         "| views | checkpointing | seconds a step | peak memory, GB | of the bf16 matrix rate |\n|---|---|---|---|---|"

@@ -24,8 +24,8 @@ class RefereeLoss(Node):
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="What the picture must show, as a plain sentence. BLIP-2 reads 30 word pieces; the rest is cut "
-                    "off and shown on the node. Prompt weights such as (red:1.3) are ignored.",
+                    tooltip="What the picture must show, as a plain sentence. BLIP-2 reads 30 word pieces; the rest "
+                    "is cut off and shown on the node. Prompt weights such as (red:1.3) are ignored.",
                 ),
                 io.Float.Input(
                     "itm_weight",
@@ -33,8 +33,8 @@ class RefereeLoss(Node):
                     min=0.0,
                     max=100.0,
                     step=0.05,
-                    tooltip="Image-text matching: does the whole sentence fit? Higher pushes harder on the overall match; 0 "
-                    "leaves it out and saves a third of the referee's text work.",
+                    tooltip="Image-text matching: does the whole sentence fit? Higher pushes harder on the overall "
+                    "match; 0 leaves it out and saves a third of the referee's text work.",
                 ),
                 io.Float.Input(
                     "caption_weight",
@@ -42,8 +42,8 @@ class RefereeLoss(Node):
                     min=0.0,
                     max=100.0,
                     step=0.05,
-                    tooltip="Captioning: would the referee write this sentence itself? Higher binds each word, such as which "
-                    "thing has which colour, more tightly; 0 leaves it out.",
+                    tooltip="Captioning: would the referee write this sentence itself? Higher binds each word, such "
+                    "as which thing has which colour, more tightly; 0 leaves it out.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -62,8 +62,8 @@ class RefereeLoss(Node):
 
         if caption_weight and "caption" not in referee.referee.terms:
             raise ValueError(
-                "The input 'caption_weight' is above 0, but the referee's file holds no caption head; those from Hugging Face "
-                "never do. Put LAVIS's blip2_pretrained.pth beside it, or set caption_weight to 0."
+                "The input 'caption_weight' is above 0, but the referee's file holds no caption head; those from "
+                "Hugging Face never do. Put LAVIS's blip2_pretrained.pth beside it, or set caption_weight to 0."
             )
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
@@ -95,8 +95,8 @@ class RefereeCombineLosses(io.ComfyNode):
                 io.String.Input(
                     "weights",
                     default="",
-                    tooltip="One weight a loss, separated by commas, e.g. 1, 0.5. Empty: all count the same. 0 leaves one out, a "
-                    "negative one pushes away.",
+                    tooltip="One weight a loss, separated by commas, e.g. 1, 0.5. Empty: all count the same. 0 leaves "
+                    "one out, a negative one pushes away.",
                 ),
             ],
             outputs=[Loss.Output("loss", tooltip="The weighted sum.")],

@@ -75,7 +75,8 @@ class RefereeGradientView(io.ComfyNode):
             node_id="RefereeGradientView",
             display_name="Gradient View",
             category=CATEGORY,
-            description="The referee's and the prior's gradients as pictures: the first three latent channels (figure 12).",
+            description="The referee's and the prior's gradients as pictures: the first three latent channels (figure "
+            "12).",
             search_aliases=["gradient picture"],
             inputs=[History.Input("history", tooltip="From Referee Optimizer."), _index(), *_size()],
             outputs=[io.Image.Output("gradients", tooltip="The gradients on one sheet.")],

@@ -18,7 +18,8 @@ def sds_inputs() -> list:
         ),
         io.Float.Input(
             "weight_end", default=400.0, min=0.0, max=10000.0, step=10.0,
-            tooltip="The pull in the last step. Lower than at the start lets the referee finish details. The paper: 400.",
+            tooltip="The pull in the last step. Lower than at the start lets the referee finish details. The paper: "
+            "400.",
         ),
         io.Combo.Input(
             "schedule", options=["cosine", "linear", "constant"], default="cosine",

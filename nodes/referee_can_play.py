@@ -12,8 +12,8 @@ from .sockets import CATEGORY, AugmentationSocket, Averaging, History, LoadedLos
 def _gradient_noise() -> io.Float.Input:
     return io.Float.Input(
         "gradient_noise", default=0.2, min=0.0, max=2.0, step=0.01, optional=True,
-        tooltip="Noise on the referee's gradient, beside a prior. It makes w1 act: Adam would even out a constant factor. "
-        "0: the algorithm as printed, where w1 changes nothing.",
+        tooltip="Noise on the referee's gradient, beside a prior. It makes w1 act: Adam would even out a constant "
+        "factor. 0: the algorithm as printed, where w1 changes nothing.",
     )  # fmt: skip
 
 
@@ -43,8 +43,8 @@ def _preset() -> io.DynamicCombo.Input:
             io.DynamicCombo.Option("paper", [_gradient_noise()]),
             io.DynamicCombo.Option("reference code", reference_code),
         ],
-        tooltip="What this field sets stands below it. paper: as published. reference code: as in the authors' program. "
-        "The other fields count in both.",
+        tooltip="What this field sets stands below it. paper: as published. reference code: as in the authors' "
+        "program. The other fields count in both.",
     )
 
 
@@ -54,12 +54,13 @@ def _loop_inputs() -> list:
         _preset(),
         io.Float.Input(
             "w1", default=2.0, min=0.0, max=100.0, step=0.1,
-            tooltip="Strength of the referee relative to the prior. Higher obeys more and looks less natural; 0 leaves the "
-            "referee out. Without a prior it changes nothing.",
+            tooltip="Strength of the referee relative to the prior. Higher obeys more and looks less natural; 0 "
+            "leaves the referee out. Without a prior it changes nothing.",
         ),
         io.Float.Input(
             "lr", default=1.0, min=0.0, max=10.0, step=0.01, round=0.001,
-            tooltip="Learning rate at the start: how far the latent moves in a step. Lower is calmer and needs more steps.",
+            tooltip="Learning rate at the start: how far the latent moves in a step. Lower is calmer and needs more "
+            "steps.",
         ),
         io.Float.Input(
             "lr_end", default=0.5, min=0.0, max=10.0, step=0.01, round=0.001,
@@ -67,8 +68,8 @@ def _loop_inputs() -> list:
         ),
         io.Float.Input(
             "noise", default=0.2, min=0.0, max=2.0, step=0.01,
-            tooltip="Noise added to the latent in each step. Helps out of dead ends; too much leaves grain. 0 leaves it "
-            "out.",
+            tooltip="Noise added to the latent in each step. Helps out of dead ends; too much leaves grain. 0 leaves "
+            "it out.",
         ),
         io.Int.Input(
             "tail", default=10, min=0, max=1000,
@@ -94,7 +95,8 @@ def _stops() -> list:
         ),
         io.Int.Input(
             "patience", default=0, min=0, max=10000, advanced=True,
-            tooltip="Stop early once the loss has not improved for so many steps (the tail still follows). 0 never stops.",
+            tooltip="Stop early once the loss has not improved for so many steps (the tail still follows). 0 never "
+            "stops.",
         ),
     ]  # fmt: skip
 
@@ -126,8 +128,8 @@ class RefereeOptimizer(Node):
             node_id="RefereeOptimizer",
             display_name="Referee Optimizer",
             category=CATEGORY,
-            description="Optimises a latent until the referee agrees with the text (Referee Can Play, ICML 2024). A loss "
-            "alone is inversion, a prior alone is score distillation, both together are the method.",
+            description="Optimises a latent until the referee agrees with the text (Referee Can Play, ICML 2024). A "
+            "loss alone is inversion, a prior alone is score distillation, both together are the method.",
             search_aliases=[
                 "referee can play", "blip", "blip2 optimization", "vlm", "prompt adherence", "latent optimization",
                 "model inversion",
@@ -139,10 +141,12 @@ class RefereeOptimizer(Node):
                     "SD 1.5, SDXL, SD3, Flux, Qwen-Image."
                 ),
                 io.Latent.Input(
-                    "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent starts "
-                    "there. A noise mask limits the change to the masked part, and a soft one feathers it."
+                    "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent "
+                    "starts there. A noise mask limits the change to the masked part, and a soft one feathers it."
                 ),
-                Loss.Input("loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."),
+                Loss.Input(
+                    "loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."
+                ),
                 PriorSocket.Input(
                     "prior", optional=True, tooltip="Keeps the picture natural. Without it the referee acts alone."
                 ),
@@ -162,7 +166,8 @@ class RefereeOptimizer(Node):
                 *_loop_inputs(),
                 io.Combo.Input(
                     "result", options=["last", "best"], default="last", advanced=True,
-                    tooltip="last: the final latent, as published. best: the one with the lowest referee loss on the way.",
+                    tooltip="last: the final latent, as published. best: the one with the lowest referee loss on the "
+                    "way.",
                 ),
                 io.Int.Input(
                     "record_every", default=10, min=1, max=1000, advanced=True,
@@ -171,12 +176,12 @@ class RefereeOptimizer(Node):
                 _views_at_once(),
                 *_stops(),
                 History.Input(
-                    "resume", optional=True, tooltip="A finished run to go on with; steps counts from its beginning. Keep "
-                    "the other inputs as they were."
+                    "resume", optional=True, tooltip="A finished run to go on with; steps counts from its beginning. "
+                    "Keep the other inputs as they were."
                 ),
                 io.Model.Input(
-                    "model", optional=True, tooltip="Only without a prior: the model that the VAE belongs to, whose scale of "
-                    "latents is used. Without it SD 1.5's is, where the VAE allows it."
+                    "model", optional=True, tooltip="Only without a prior: the model that the VAE belongs to, whose "
+                    "scale of latents is used. Without it SD 1.5's is, where the VAE allows it."
                 ),
             ],
             outputs=[
@@ -193,8 +198,9 @@ class RefereeOptimizer(Node):
 
     @classmethod
     def execute(
-        cls, vae: Any, latent_image: dict, seed: int, steps: int, preset: dict | str, w1: float, lr: float, lr_end: float,
-        noise: float, tail: int, result: str, record_every: int, views_at_once: int, stop_at: float, patience: int,
+        cls, vae: Any, latent_image: dict, seed: int, steps: int, preset: dict | str, w1: float, lr: float,
+        lr_end: float, noise: float, tail: int, result: str, record_every: int, views_at_once: int, stop_at: float,
+        patience: int,
         loss: LoadedLoss | None = None, prior: Prior | None = None, augmentation: Any = None, averaging: Any = None,
         resume: Any = None, model: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
@@ -237,12 +243,16 @@ class RefereeSampler(io.ComfyNode):
             node_id="RefereeSampler",
             display_name="Referee Sampler",
             category=CATEGORY,
-            description="Referee Can Play as a SAMPLER for SamplerCustomAdvanced: the guider is the prior, the number of "
-            "sigmas sets the number of steps. Curves and pictures of the run come only from Referee Optimizer.",
+            description="Referee Can Play as a SAMPLER for SamplerCustomAdvanced: the guider is the prior, the number "
+            "of sigmas sets the number of steps. Curves and pictures of the run come only from Referee Optimizer.",
             search_aliases=["referee can play sampler", "blip", "blip2 sampler", "vlm"],
             inputs=[
-                io.Vae.Input("vae", tooltip="Decodes the latent; gradients pass through it. VAEs of image models only."),
-                Loss.Input("loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."),
+                io.Vae.Input(
+                    "vae", tooltip="Decodes the latent; gradients pass through it. VAEs of image models only."
+                ),
+                Loss.Input(
+                    "loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."
+                ),
                 AugmentationSocket.Input("augmentation", optional=True, tooltip="Random views for the referee."),
                 Averaging.Input("averaging", optional=True, tooltip="EMA-Restart."),
                 *sds_inputs(),

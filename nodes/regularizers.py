@@ -11,7 +11,8 @@ def _count(default: int) -> io.Int.Input:
         default=default,
         min=1,
         max=256,
-        tooltip="Views judged in each step. More make the picture cleaner and each step slower; the paper's tables use 30.",
+        tooltip="Views judged in each step. More make the picture cleaner and each step slower; the paper's tables "
+        "use 30.",
     )
 
 
@@ -40,24 +41,27 @@ class RefereeAugmentation(io.ComfyNode):
             _strength("translation", 0.1, 0.5, "Largest shift, as a share of the picture."),
             _strength("perspective", 0.2, 1.0, "Tilt of the picture plane, in 40 % of the views."),
             _strength(
-                "colour", 0.1, 0.5, "Change of brightness, contrast, saturation and hue, in half of the views. Too much makes "
-                "colour words meaningless."
+                "colour", 0.1, 0.5, "Change of brightness, contrast, saturation and hue, in half of the views. Too "
+                "much makes colour words meaningless."
             ),
             _strength("erasing", 0.4, 0.9, "Largest share of the picture painted black in a box."),
             _strength("noise", 0.1, 1.0, "Largest spread of the noise on a view. Smooths away adversarial specks."),
             io.Boolean.Input(
-                "flip", default=False, advanced=True, tooltip="Mirror half of the views. Off in the paper: it turns left into right."
+                "flip", default=False, advanced=True, tooltip="Mirror half of the views. Off in the paper: it turns "
+                "left into right."
             ),
             io.Float.Input(
                 "crop", default=0.0, min=0.0, max=0.9, step=0.01, advanced=True,
-                tooltip="Zoom in by up to this share. Off in the paper: it can cut off what the text names. 0 leaves it out.",
+                tooltip="Zoom in by up to this share. Off in the paper: it can cut off what the text names. 0 leaves "
+                "it out.",
             ),
         ]  # fmt: skip
         return io.Schema(
             node_id="RefereeAugmentation",
             display_name="Augmentation Regularizer",
             category=CATEGORY,
-            description="The referee judges many random views instead of the one image, so that it cannot be fooled by specks.",
+            description="The referee judges many random views instead of the one image, so that it cannot be fooled "
+            "by specks.",
             search_aliases=["augmentations", "random views", "adversarial regularization"],
             inputs=[
                 io.DynamicCombo.Input(
@@ -68,8 +72,9 @@ class RefereeAugmentation(io.ComfyNode):
                         io.DynamicCombo.Option("custom", custom),
                         io.DynamicCombo.Option("none", []),
                     ],
-                    tooltip="paper: the published maps. reference code: as in the authors' program (10 views, one erased box for "
-                    "all, more noise). custom: your own strengths. none: the bare image, which ends in an adversarial picture.",
+                    tooltip="paper: the published maps. reference code: as in the authors' program (10 views, one "
+                    "erased box for all, more noise). custom: your own strengths. none: the bare image, which ends in "
+                    "an adversarial picture.",
                 )
             ],
             outputs=[
@@ -95,7 +100,8 @@ class RefereeEMARestart(io.ComfyNode):
             node_id="RefereeEMARestart",
             display_name="EMA-Restart",
             category=CATEGORY,
-            description="Now and then the latent jumps back to its own running average: fewer accidents, cleaner pictures.",
+            description="Now and then the latent jumps back to its own running average: fewer accidents, cleaner "
+            "pictures.",
             search_aliases=["exponential moving average", "restart"],
             inputs=[
                 io.Float.Input(

@@ -73,7 +73,8 @@ class Prior(Protocol):
     """What keeps a latent natural.
 
     Attributes:
-        name: short, for curves. describe: in a sentence, for errors. weight: over the run; it is in the gradient already.
+        name: short, for curves. describe: in a sentence, for errors. weight: over the run; it is in the gradient
+            already.
     """
 
     name: str

@@ -67,7 +67,8 @@ class RefereeLoss:
 def bind(referee: Referee, text: str, **weights: float) -> RefereeLoss:
     """The loss of one referee against one text, e.g. ``bind(blip2, "a red cat", itm=1.0, caption=1.0)``.
 
-    Raises ValueError for an empty text, a term the referee lacks (unless its weight is 0), or when all weights are zero.
+    Raises ValueError for an empty text, a term the referee lacks (unless its weight is 0), or when all weights are
+    zero.
     """
     unknown = {term for term, weight in weights.items() if weight} - set(referee.terms)
     if unknown:

@@ -25,8 +25,8 @@ def checked_norm(g: torch.Tensor, term: str, step: int, must_move: bool) -> torc
     norms = norm(g).detach().flatten().cpu()
     if not torch.isfinite(norms).all():
         raise RuntimeError(
-            f"The gradient of {term} is not finite in step {step + 1}. Lower the learning rate or the weights, or run the "
-            "VAE and the referee in fp32 or bf16 instead of fp16."
+            f"The gradient of {term} is not finite in step {step + 1}. Lower the learning rate or the weights, or run "
+            f"the VAE and the referee in fp32 or bf16 instead of fp16."
         )
     if must_move and (norms == 0).any():
         raise RuntimeError(

@@ -34,7 +34,8 @@ def _panels(history: History, image: int) -> list[tuple[str, dict[str, list[tupl
 
 
 def history_plot(history: History, image: int = 0, width: int = 960, panel_height: int = 210) -> torch.Tensor:
-    """Losses, gradient norms and schedules over the steps, marked steps (EMA-restarts) as dashed lines: [3, H, W] in [0, 1]."""
+    """Losses, gradient norms and schedules over the steps, marked steps (EMA-restarts) as dashed lines: [3, H, W] in
+    [0, 1]."""
     panels = _panels(history, image)
     canvas = Image.new("RGB", (width, panel_height * len(panels)), PAPER)
     draw = ImageDraw.Draw(canvas)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 
 LOSS, NORM, SCHEDULE = "loss", "gradient norm", "schedule"
-"""Groups of scalars: a loss and its terms (the total under "loss" too), lengths of gradients, values that follow a plan."""
+"""Groups of scalars: a loss and its terms (the total under "loss" too), lengths of gradients, values that follow a
+plan."""
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 

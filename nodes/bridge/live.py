@@ -65,8 +65,8 @@ class Progress:
         self._move_bar(step.index + 1, step.steps, picture)
 
     def finish(self, images: torch.Tensor, scores: Scores | None, notes: Sequence[str] = ()) -> None:
-        """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20", with
-        what the user should know below."""
+        """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20",
+        with what the user should know below."""
         self._show("\n".join([self.summary(scores), *notes]), images)
         self._move_bar(self.steps, self.steps, images)
 

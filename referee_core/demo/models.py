@@ -29,8 +29,8 @@ REFEREE = Blip2Config(
     max_text_tokens=MAX_TEXT_TOKENS,
 )
 NORM_GROUPS = 8
-"""Groups of every GroupNorm in the two diffusers networks. At these widths SD's 32 would leave one channel a group, which
-erases the mean of each channel and with it the colours."""
+"""Groups of every GroupNorm in the two diffusers networks. At these widths SD's 32 would leave one channel a group,
+which erases the mean of each channel and with it the colours."""
 
 VAE = dict(
     block_out_channels=(32, 32, 64, 64),

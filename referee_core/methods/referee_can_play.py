@@ -1,4 +1,4 @@
-"""Referee Can Play: An Alternative Approach to Conditional Generation via Model Inversion (ICML 2024, arXiv 2402.16305).
+"""Referee Can Play: An Alternative Approach to Conditional Generation via Model Inversion (arXiv 2402.16305).
 
 Algorithm 1 as a generator, in the paper's symbols. The latent z of a frozen autoencoder moves down the gradient of a
 referee's loss, held near natural images by score distillation, and jumps back to its own average now and then.
@@ -90,8 +90,8 @@ def referee_can_play(
 ) -> Iterator[Step]:
     """Run Algorithm 1, one Step an iteration; the result is DEC(z) of the last one.
 
-    A loss without a prior is inversion alone (the referee's gradient is not tied to any norm); a prior without a loss is
-    score distillation alone.
+    A loss without a prior is inversion alone (the referee's gradient is not tied to any norm); a prior without a loss
+    is score distillation alone.
 
     Args:
         z: the start [B, C, ...] in the diffusion model's latent scale; N(0, I) in the paper.
@@ -99,8 +99,8 @@ def referee_can_play(
         seed: of the first image; the next ones count on. Or one for each.
         mask: broadcasts to z, in [0, 1]: how much of each step's movement an element takes part in. Where it is 0 the
             latent stays what it was, bit for bit.
-        resume: a state of an earlier run; ``settings.steps`` counts from that run's beginning. With the settings of that
-            run the result is the one it would have had.
+        resume: a state of an earlier run; ``settings.steps`` counts from that run's beginning. With the settings of
+            that run the result is the one it would have had.
     Raises:
         ValueError: neither a loss nor a prior is given, the tail is as long as the run, or there is nothing to resume.
         RuntimeError: a gradient vanished or is not finite.
@@ -212,7 +212,7 @@ def _check_resume(resume: State, z: torch.Tensor, steps: int) -> int:
     shape = resume.tensors["z"].shape
     if shape != z.shape or resume.index >= steps:
         raise ValueError(
-            f"The run to resume has made {resume.index} steps on a latent of shape {tuple(shape)}: ask for more than that "
-            f"many steps (got {steps}) on the same shape (got {tuple(z.shape)})."
+            f"The run to resume has made {resume.index} steps on a latent of shape {tuple(shape)}: ask for more than "
+            f"that many steps (got {steps}) on the same shape (got {tuple(z.shape)})."
         )
     return resume.index

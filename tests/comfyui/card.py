@@ -1,7 +1,8 @@
 """A graphics card made of main memory: ComfyUI moves models to it, computes on it and runs out of it as on a real one.
 
-Its tensors claim to lie on a device of their own and compute on the CPU. What a card refuses is refused here: operations on
-tensors of both sides (single numbers apart) and allocations beyond its size. Backward passes run in a thread of their own.
+Its tensors claim to lie on a device of their own and compute on the CPU. What a card refuses is refused here:
+operations on tensors of both sides (single numbers apart) and allocations beyond its size. Backward passes run in a
+thread of their own.
 """
 
 import weakref
@@ -20,7 +21,8 @@ class OnCard(torch.Tensor):
     @staticmethod
     def __new__(cls, inner):
         self = torch.Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype, device=CARD
+            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            device=CARD
         )  # fmt: skip
         self.inner = inner
         memory.hold(inner.untyped_storage())

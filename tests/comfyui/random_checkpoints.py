@@ -1,7 +1,7 @@
 """Checkpoints of real architectures with random weights, in the published key layouts. Runs inside ComfyUI.
 
-Shapes come from ComfyUI's own classes on the meta device; nothing is ever held in memory but one tensor at a time of the file
-that is written.
+Shapes come from ComfyUI's own classes on the meta device; nothing is ever held in memory but one tensor at a time of
+the file that is written.
 """
 
 from copy import deepcopy
@@ -16,11 +16,13 @@ from safetensors.torch import save_file
 
 META = torch.device("meta")
 UNET = dict(
-    image_size=32, in_channels=4, out_channels=4, use_spatial_transformer=True, legacy=False, use_temporal_attention=False,
+    image_size=32, in_channels=4, out_channels=4, use_spatial_transformer=True, legacy=False,
+    use_temporal_attention=False,
     device=META, operations=comfy.ops.manual_cast,
 )  # fmt: skip
 SD = dict(
-    num_res_blocks=[2, 2, 2, 2], channel_mult=[1, 2, 4, 4], model_channels=320, transformer_depth_middle=1, adm_in_channels=None,
+    num_res_blocks=[2, 2, 2, 2], channel_mult=[1, 2, 4, 4], model_channels=320, transformer_depth_middle=1,
+    adm_in_channels=None,
     transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0], transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
 )  # fmt: skip
 ARCHITECTURES = {
@@ -33,7 +35,8 @@ ARCHITECTURES = {
     ),
 }  # fmt: skip
 AUTOENCODER = dict(
-    double_z=True, resolution=256, in_channels=3, out_ch=3, ch=128, ch_mult=[1, 2, 4, 4], num_res_blocks=2, attn_resolutions=[],
+    double_z=True, resolution=256, in_channels=3, out_ch=3, ch=128, ch_mult=[1, 2, 4, 4], num_res_blocks=2,
+    attn_resolutions=[],
     dropout=0.0,
 )  # fmt: skip
 V_PREDICTION = "output_blocks.11.1.transformer_blocks.0.norm1.bias"  # by whose spread ComfyUI tells v-prediction
@@ -78,7 +81,8 @@ def sd3(path: str, context: int, pooled: int) -> None:
     linear = {"target": "torch.nn.Linear", "params": {"in_features": context, "out_features": 128}}
     model = mmdit.MMDiT(
         input_size=None, patch_size=2, in_channels=16, depth=2, adm_in_channels=pooled, context_embedder_config=linear,
-        num_patches=36864, pos_embed_max_size=192, pos_embed_scaling_factor=None, device=META, operations=comfy.ops.manual_cast,
+        num_patches=36864, pos_embed_max_size=192, pos_embed_scaling_factor=None, device=META,
+        operations=comfy.ops.manual_cast,
     )  # fmt: skip
     state = model.state_dict() | {"pos_embed": torch.empty(1, 36864, 128, device=META)}
     write(path, {f"model.diffusion_model.{k}": v for k, v in state.items()})

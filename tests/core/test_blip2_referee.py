@@ -78,7 +78,8 @@ def kept_bytes(referee, checkpointing):
 
 def test_the_estimate_of_kept_bytes_is_an_upper_bound_and_not_far_off(vocabulary):
     sizes = dict(
-        image_size=112, vision_dim=352, vision_depth=6, vision_heads=4, vision_mlp_dim=1536, dim=192, layers=2, heads=3, mlp_dim=768
+        image_size=112, vision_dim=352, vision_depth=6, vision_heads=4, vision_mlp_dim=1536, dim=192, layers=2,
+        heads=3, mlp_dim=768
     )  # fmt: skip
     network = Blip2(Blip2Config(vocab_size=len(vocabulary), max_positions=64, **sizes))
     referee = Blip2Referee(network, vocabulary)

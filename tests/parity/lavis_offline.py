@@ -1,8 +1,9 @@
-"""LAVIS 1.0.2's own BLIP-2 stage-1 model, unmodified, at any size and without a network. Runs in LAVIS's environment only.
+"""LAVIS 1.0.2's own BLIP-2 stage-1 model, unmodified, at any size and without a network. Runs in LAVIS's environment
+only.
 
-The environment (Python 3.11): pip install --no-deps torch==2.13.0 transformers==4.26.1 timm==0.4.12 salesforce-lavis==1.0.2, then
-"numpy<2" filelock typing_extensions sympy networkx jinja2 fsspec "tokenizers<0.14" "huggingface-hub<0.26" regex requests pyyaml
-packaging tqdm omegaconf iopath safetensors pillow.
+The environment (Python 3.11): pip install --no-deps torch==2.13.0 transformers==4.26.1 timm==0.4.12
+salesforce-lavis==1.0.2, then "numpy<2" filelock typing_extensions sympy networkx jinja2 fsspec "tokenizers<0.14"
+"huggingface-hub<0.26" regex requests pyyaml packaging tqdm omegaconf iopath safetensors pillow.
 """
 
 import importlib.abc
@@ -19,8 +20,8 @@ import torch
 OPTIONAL = ("fairscale", "torchvision", "pandas", "cv2", "decord")  # imported by LAVIS, of no use to this model
 PACKAGES = ("lavis", "lavis.models", "lavis.processors", "lavis.models.blip_models")
 WORDS = (
-    "[PAD] [unused0] [UNK] [CLS] [SEP] [MASK] a an the red green blue cat dog on of and with photo sitting under table big small "
-    "two ##s ##ing house tree at sea ' - , ?"
+    "[PAD] [unused0] [UNK] [CLS] [SEP] [MASK] a an the red green blue cat dog on of and with photo sitting under "
+    "table big small two ##s ##ing house tree at sea ' - , ?"
 ).split()
 
 

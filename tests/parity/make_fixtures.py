@@ -1,8 +1,8 @@
 """Write the parity fixtures: random BLIP-2 models of LAVIS with their losses and image gradients in float64.
 
 Run in LAVIS's environment (see lavis_offline.py): python tests/parity/make_fixtures.py
-Each file holds LAVIS's weights (float32, by LAVIS's names), and under "expected." the pictures, token ids, logits, losses and
-gradients of three texts, one at a time and as one padded batch.
+Each file holds LAVIS's weights (float32, by LAVIS's names), and under "expected." the pictures, token ids, logits,
+losses and gradients of three texts, one at a time and as one padded batch.
 """
 
 import json
@@ -24,7 +24,8 @@ TEXTS = (
     "a red cat sitting under the table with a big blue dog on a house , and a photo of the sea",  # too long
 )
 BASE = dict(
-    image_size=28, patch_size=14, vision_dim=32, vision_depth=3, vision_heads=4, vision_mlp_dim=72, dim=24, layers=4, heads=4,
+    image_size=28, patch_size=14, vision_dim=32, vision_depth=3, vision_heads=4, vision_mlp_dim=72, dim=24, layers=4,
+    heads=4,
     mlp_dim=40, cross_attention_every=2, queries=6, vocab_size=len(WORDS) + 1, max_positions=40, max_text_tokens=12,
 )  # fmt: skip
 MODELS = {

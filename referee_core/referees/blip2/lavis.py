@@ -1,4 +1,5 @@
-"""LAVIS's own BLIP-2 as a referee, where salesforce-lavis imports (it wants transformers < 4.27, which ComfyUI does not).
+"""LAVIS's own BLIP-2 as a referee, where salesforce-lavis imports (it wants transformers < 4.27, which ComfyUI does
+not).
 
 from lavis.models import load_model
 referee = LavisReferee(load_model("blip2_image_text_matching", "pretrain"))

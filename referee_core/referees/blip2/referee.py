@@ -10,7 +10,8 @@ from .model import Blip2, caption_loss, itm_loss
 from .text import EncodedText, Tokenizer
 
 HALF_PRECISION_SCALE = 2.0**12
-"""In fp16 nearly all of the tower's gradients would be below the smallest normal number; they are carried this much larger."""
+"""In fp16 nearly all of the tower's gradients would be below the smallest normal number; they are carried this much
+larger."""
 
 
 class ScaleGradient(torch.autograd.Function):
@@ -51,8 +52,9 @@ class Blip2Referee:
     def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
         """About how many bytes one image judged against so many texts keeps for its backward pass.
 
-        With frozen weights a linear layer keeps nothing and each block of the tower keeps what its norms, attention and GELU
-        read; with checkpointing its input, and all of it for the one block at work. The text side is counted at its token limit.
+        With frozen weights a linear layer keeps nothing and each block of the tower keeps what its norms, attention and
+        GELU read; with checkpointing its input, and all of it for the one block at work. The text side is counted at
+        its token limit.
         """
         c, net = self.network.config, self.network
         tokens = 1 + (c.image_size // c.patch_size) ** 2
