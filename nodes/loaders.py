@@ -41,7 +41,7 @@ class RefereeLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, referee_name, precision) -> io.NodeOutput:
+    def execute(cls, referee_name: str, precision: str) -> io.NodeOutput:
         from .bridge.referees import load_referee
 
         return io.NodeOutput(load_referee(folder_paths.get_full_path_or_raise("referee", referee_name), precision))
@@ -72,7 +72,7 @@ class RefereeConvert(Node):
         )
 
     @classmethod
-    def execute(cls, referee_name, filename) -> io.NodeOutput:
+    def execute(cls, referee_name: str, filename: str) -> io.NodeOutput:
         from .bridge.live import show_text
         from .bridge.referees import convert_referee
 

@@ -1,5 +1,7 @@
 """Nodes that show a run."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from .sockets import CATEGORY, History
@@ -36,7 +38,7 @@ class RefereeHistoryPlot(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, history, index) -> io.NodeOutput:
+    def execute(cls, history: Any, index: int) -> io.NodeOutput:
         from ..referee_core.plots import history_plot
 
         return _shown(history_plot(history, index))
@@ -61,7 +63,7 @@ class RefereeFilmstrip(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, history, index, columns, size) -> io.NodeOutput:
+    def execute(cls, history: Any, index: int, columns: int, size: int) -> io.NodeOutput:
         from ..referee_core.plots import filmstrip, frames
 
         sheet = filmstrip(history, index, columns, size).movedim(0, -1)[None]
@@ -83,7 +85,7 @@ class RefereeGradientView(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, history, index, columns, size) -> io.NodeOutput:
+    def execute(cls, history: Any, index: int, columns: int, size: int) -> io.NodeOutput:
         from ..referee_core.plots import gradient_view
 
         return _shown(gradient_view(history, index, columns, size))

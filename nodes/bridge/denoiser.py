@@ -55,7 +55,7 @@ class GuidedDenoiser:
 
     def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         groups: dict[float, list[int]] = {}
-        for i, value in enumerate(level.tolist()):
+        for i, value in enumerate(level.cpu().tolist()):
             groups.setdefault(value, []).append(i)
         denoised = torch.empty_like(x)
         for rows in groups.values():

@@ -12,7 +12,7 @@ import torch
 
 from ..sockets import LoadedLoss
 from .gradients import OrdinaryTensors, StandIns
-from .memory import ROOM, fitted, is_whole, load_whole, memory_for, smallest
+from .memory import ROOM, fit_to_memory, is_whole, load_whole, memory_for, smallest
 
 
 class Passage(Protocol):
@@ -34,7 +34,7 @@ class Passage(Protocol):
 
 
 class Network:
-    """A referee's network as a Passage; the referee itself says what it needs (see ``fitted``)."""
+    """A referee's network as a Passage; the referee itself says what it needs (see ``fit_to_memory``)."""
 
     precision = None
 
@@ -156,6 +156,6 @@ def differentiable(
     device = (referees or passages)[-1].patcher.load_device
     with (
         gradients_through(*passages, *referees, also_load=also_load, memory=memory) as block,
-        fitted(passages, core, device, shape, views, asked) as block.at_once,
+        fit_to_memory(passages, core, device, shape, views, asked) as block.at_once,
     ):
         yield block

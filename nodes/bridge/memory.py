@@ -59,7 +59,7 @@ def is_whole(patcher: Any) -> bool:
 
 
 @contextmanager
-def fitted(
+def fit_to_memory(
     passages: Sequence[Any], loss: RefereeLoss | None, device: torch.device, shape: torch.Size, views: int, asked: int
 ) -> Iterator[int]:
     """For the time of a run, choose the number of views at a time and turn checkpointing on where memory asks for it.

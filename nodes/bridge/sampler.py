@@ -1,5 +1,6 @@
 """Referee Can Play as a ComfyUI sampler: conditioning, latent scale, masks and clean-up come from the guider."""
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -93,6 +94,8 @@ def optimise(
     """
     decoder = Decoder(setup.vae)
     decoder.check_latent(noise)
+    if setup.averaging is not None and (setup.averaging.next_restart(0) or 0) >= setup.settings.steps:
+        _note(setup, f"no restart: EMA-Restart begins at step {setup.averaging.start} of {setup.settings.steps}")
     device = setup.loss.patchers[-1].load_device if setup.loss else noise.device
     augmentation = setup.augmentation or NONE
     start = noise if latent is None or torch.count_nonzero(latent) == 0 else latent
@@ -147,7 +150,7 @@ def run(
     numbers = latent.get("batch_index") or []
     if len(numbers) != len(latent["samples"]):
         if numbers:
-            setup.notes.append("'batch_index' of the latent does not fit its batch and was left out")
+            _note(setup, "the latent's 'batch_index' does not fit its batch and was left out")
         numbers = range(len(latent["samples"]))
     setup = replace(setup, seeds=tuple((seed + i) % 2**64 for i in numbers))
     if prior is not None:
@@ -155,7 +158,8 @@ def run(
         samples = _run_with_prior(setup, prior, latent, on_step)
     else:
         latent_format, note = choose_latent_format(setup.vae, model)
-        setup.notes.extend([note] if note else [])
+        if note:
+            _note(setup, note)
         samples = _run_without_prior(setup, latent, latent_format, on_step)
     if best and history.best_loss is not None and history.best_loss.isfinite().all():
         samples = latent_format.process_out(history.best_z)
@@ -166,6 +170,12 @@ def run(
         history.finish(image.movedim(-1, 1))
     out = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
     return out | {"samples": samples}, image
+
+
+def _note(setup: Setup, text: str) -> None:
+    """For the user: on the node where there is one, and in ComfyUI's log."""
+    setup.notes.append(text)
+    logging.warning("[Referee] %s", text)
 
 
 def _restore_outside(samples: torch.Tensor, latent: dict) -> torch.Tensor:

@@ -15,11 +15,11 @@ vram = card.plug_in()
     + """
 memory.RESERVE = 0
 from pack.nodes.bridge import differentiable
-seen, fitted = {}, differentiable.fitted
+seen, fit_to_memory = {}, differentiable.fit_to_memory
 
 @contextmanager
 def spy(passages, loss, device, shape, *views):
-    with fitted(passages, loss, device, shape, *views) as at_once:
+    with fit_to_memory(passages, loss, device, shape, *views) as at_once:
         parts = [part for part in model.model.modules() if hasattr(part, "comfy_cast_weights")]
         seen.update(
             needed=passages[0].memory_required(shape, checkpointing=True) + memory.smallest(loss), free=vram.free,
@@ -41,7 +41,7 @@ def compare(name, result):
 
 patchers = (vae.patcher, referee.patcher, model)
 sizes = [p.model_size() for p in patchers]
-differentiable.fitted = spy
+differentiable.fit_to_memory = spy
 priors = {"plain": prior, "lora": replace(prior, model=add_lora(model))}
 roomy = {name: play(prior=p, at_once=1) for name, p in priors.items()}
 found["lora acts"] = (roomy["lora"] - roomy["plain"]).abs().max().item()

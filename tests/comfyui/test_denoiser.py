@@ -157,6 +157,7 @@ import comfy.model_base, comfy.model_sampling as ms, torch
 from comfy_extras import nodes_model_advanced as advanced
 from pack.nodes.bridge.denoiser import GuidedDenoiser
 from pack.referee_core.priors.sds import SDS
+from pack.referee_core.schedules import constant
 
 class Patcher:  # as much of a MODEL as core's sampling nodes ask for
     def __init__(self, sampling):
@@ -237,7 +238,7 @@ for name, sampling in samplings.items():
         for kind, error in ("right", 0 * wrong), ("wrong", wrong):
             guider = Guider(sampling, z, torch.stack(eps).double(), error)
             streams = [torch.Generator().manual_seed(i) for i in range(3)]
-            gradient = SDS(GuidedDenoiser(guider, {})).gradient(z, 4096 / 2, streams)
+            gradient = SDS(GuidedDenoiser(guider, {}), constant(4096 / 2)).gradient(z, 0.0, streams)
             result[kind] = (gradient - error).abs().max().item()
         result |= {"x": max(guider.off), "levels": guider.levels,
                    "expected": [float(sampling.percent_to_sigma(1 - k / 999)) for k in t]}
