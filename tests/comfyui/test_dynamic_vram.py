@@ -90,7 +90,7 @@ def test_paged_models_give_the_same_latent(found):
 
 
 def test_no_copy_of_the_vae_stays_behind(found):
-    assert found["on the card after the second"] == found["on the card after the first"]
+    assert found["on the card after the second"] <= found["on the card after the first"]
 
 
 def test_what_others_changed_in_a_paged_vae_is_kept(found):

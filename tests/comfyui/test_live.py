@@ -17,6 +17,7 @@ PromptServer.instance = SimpleNamespace(
     send_progress_text=lambda text, node: texts.append((node, text)))
 
 from pack.nodes.bridge import curves, live
+from pack.nodes.bridge.scoring import Scores
 
 def step(index, steps=10, loss=(1.0,), marked=False, **more):
     values = {"loss": {"loss": torch.tensor(loss)}, "gradient norm": {"referee": torch.tensor([2.0])}}
@@ -37,7 +38,7 @@ found["less memory"] = texts[-1][1]
 progress.next_preview = 0
 progress.update(step(9, loss=(float("nan"), float("inf"), 3.0), marked=True), None)
 progress.update(step(9, loss=(float("nan"),)), None)
-scores = SimpleNamespace(losses=[float("nan"), 0.5, 0.7], matches=[None, 0.25, 0.9])
+scores = Scores([float("nan"), 0.5, 0.7], [{}, {"itm": 0.5}, {"itm": 0.7}], [None, 0.25, 0.9], ["a red circle"])
 progress.finish(torch.full((1, 3, 512, 256), 0.5), scores)
 found["closing"] = texts[-1]
 found["kept"], found["unnamed"] = curves.runs_of("mine"), curves.runs_of("") + curves.runs_of("other")
