@@ -16,13 +16,13 @@ PIXELS = """charts => charts.map(c => {
 
 
 def demo_of(steps: int) -> dict:
-    """The demo graph with short runs."""
-    (path,) = PACK.glob("workflows/*demo*.json")
+    """The graph of three optimizers and a KSampler, with short runs."""
+    (path,) = PACK.glob("workflows/*four ways*.json")
     workflow = json.loads(path.read_text())
     for node in optimizers(workflow):
         values = node["widgets_values"]
-        assert values[2:4] == [200, "paper"] and values[8:10] == [10, "last"]
-        values[2], values[8] = steps, 1  # steps and tail
+        assert values[2:4] == [200, "paper"] and values[9:11] == [10, "last"]
+        values[2], values[9] = steps, 1  # steps and tail
     return workflow
 
 
