@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from comfyui.conftest import Demo, watch
+from comfyui.conftest import LOOP, Demo, watch
 from scripts.server import PromptError
 
 
@@ -62,6 +62,28 @@ def test_a_latent_of_nan(server):
     graph.optimise(latent_image=graph.add("LoadLatent", latent="nan.latent")[0], steps=2)
     message = failure(server, graph)
     assert "'latent_image'" in message and "NaN" in message and "image 2, 3 of 3" in message
+
+
+def test_a_single_sigma(server):
+    graph = Demo()
+    sampler = graph.add(
+        "RefereeSampler", vae=graph.vae, loss=graph.loss, weight=800.0, weight_end=400.0, schedule="cosine", t_min=50,
+        t_max=949, **LOOP,
+    )[0]  # fmt: skip
+    sigmas = graph.add("BasicScheduler", model=graph.model, scheduler="normal", steps=2, denoise=1.0)[0]
+    last = graph.add("SplitSigmas", sigmas=sigmas, step=2)[1]
+    guider = graph.add("BasicGuider", model=graph.model, conditioning=graph.positive)[0]
+    noise = graph.add("RandomNoise", noise_seed=1)[0]
+    inputs = {"noise": noise, "guider": guider, "sampler": sampler, "sigmas": last, "latent_image": graph.latent}
+    graph.save(graph.add("SamplerCustomAdvanced", **inputs)[0], "never")
+    assert "'sigmas' holds no step" in failure(server, graph)
+
+
+def test_a_run_too_short_for_its_restarts_says_so(server):
+    graph = Demo()
+    late = graph.add("RefereeEMARestart", decay=0.9, start=40, interval=60)[0]
+    graph.optimise(averaging=late, steps=2)
+    assert "no restart: EMA-Restart begins at step 40 of 2" in watch(server, graph)["texts"][-1]
 
 
 def test_latents_of_other_images(server):

@@ -10,9 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from comfyui import inside
 from comfyui.conftest import Demo, queue_until
-from scripts.environment import find_comfyui
 from scripts.server import PromptError
 
 COLOURS = (0x0000FF, 0xFFFFFF, 0xFF0000, 0x808080)
@@ -266,88 +264,3 @@ def test_extra_data_that_is_text_does_not_end_a_run(server):
     graph.optimise(steps=2)
     shown = graph.show(graph.report)[0]
     assert run(server, graph, extra_pnginfo="mine")[shown]["text"][0].startswith("image 1: loss")
-
-
-CALLS = """
-import server
-from pack.nodes.bridge.inputs import check_finite, check_images
-from pack.nodes.bridge.scoring import score, title_of
-from pack.nodes.losses import RefereeLoss
-from pack.nodes.referee_can_play import RefereeOptimizer
-from pack.nodes.score import RefereeScore
-from pack.nodes.sockets import LoadedReferee
-
-class Nobody:  # listens to a server that nobody has started
-    client_id = None
-    def __getattr__(self, name):
-        return lambda *a, **k: None
-
-server.PromptServer.instance = Nobody()
-RUN = dict(seed=1, steps=2, preset="paper", w1=2.0, lr=0.3, lr_end=0.15, noise=0.1, tail=0, result="last",
-           record_every=1, views_at_once=0, stop_at=0.0, patience=0)
-
-def call(node, prepared, **inputs):
-    made = node.PREPARE_CLASS_CLONE(None) if prepared else node
-    with torch.inference_mode():
-        return getattr(made() if not prepared else made, node.FUNCTION)(**inputs).result
-
-picture = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(1))
-for prepared in (False, True):
-    red = "a (red:1.2) circle"
-    text = call(RefereeLoss, prepared, referee=referee, text=red, itm_weight=1.0, caption_weight=0.0)[0]
-    scores = call(RefereeScore, prepared, images=picture, loss=loss, keep=0)
-    latent = {"samples": torch.zeros(1, 4, 8, 8)}
-    run = call(RefereeOptimizer, prepared, vae=vae, latent_image=latent, loss=loss, **RUN)
-    found[str(prepared)] = [score(text, picture).texts[0], scores[2], list(run[1].shape)]
-
-graph = {
-    "nodes": [{"id": 5, "type": "abc", "title": "Outer"}, {"id": 6, "title": "Mine"}, {"id": 7}],
-    "definitions": {"subgraphs": [{"id": "abc", "nodes": [{"id": 2, "title": "Inner"}]}]},
-}
-found["titles"] = {n: title_of(graph, n) for n in ("6", "7", "5:2", "5:9", "6:2", "None")}
-
-def message(check, *inputs):
-    try:
-        check(*inputs)
-    except ValueError as error:
-        return str(error)
-
-bad = torch.zeros(3, 2, 2, 3)
-bad[1, 0, 0, 0], bad[2, 0, 0, 0] = torch.inf, torch.nan
-found["errors"] = {
-    "finite": message(check_finite, "latent_image", bad),
-    "good": message(check_finite, "latent_image", bad[:1]),
-    "rgba": message(check_images, "images", torch.zeros(1, 8, 8, 4)),
-    "mask": message(check_images, "images", torch.zeros(1, 8, 8)),
-    "grey": message(check_images, "images", torch.zeros(1, 8, 8, 1)),
-    "none": message(check_images, "images", torch.zeros(0, 8, 8, 3)),
-}
-found["plain"] = float(plain_loss(loss.loss, picture.movedim(-1, 1))[0].min())
-"""
-
-
-@pytest.fixture(scope="module")
-def found():
-    code = "\nfrom pack.referee_core.losses import plain_loss\n"
-    return inside.run(find_comfyui(), inside.PLAYERS + code + CALLS)
-
-
-@pytest.mark.parametrize("prepared", ["False", "True"])
-def test_nodes_can_be_called_by_other_nodes(found, prepared):
-    text, best, shape = found[prepared]
-    assert text == "a red circle"
-    assert best == pytest.approx(found["plain"], abs=1e-4)
-    assert shape == [1, 64, 64, 3]
-
-
-def test_titles_are_found_inside_subgraphs_too(found):
-    assert found["titles"] == {"6": "Mine", "7": "", "5:2": "Inner", "5:9": "", "6:2": "", "None": ""}
-
-
-def test_bad_inputs_are_named(found):
-    errors = found["errors"]
-    assert errors["good"] is None and errors["rgba"] is None
-    assert "'latent_image'" in errors["finite"] and "image 2, 3 of 3" in errors["finite"]
-    assert "'images'" in errors["mask"] and "[1, 8, 8]" in errors["mask"]
-    assert "'images'" in errors["grey"] and "[1, 8, 8, 1]" in errors["grey"]
-    assert "'images'" in errors["none"] and "no picture" in errors["none"]
