@@ -67,7 +67,7 @@ class Editor:
         return entry
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
     if chromium() is None:
         pytest.skip("needs Chromium")
@@ -85,7 +85,7 @@ def editor(browser, server):
     assert editor.errors == []
 
 
-@pytest.fixture(scope="session", params=[None, *FRONTENDS], ids=lambda p: p.parents[1].name if p else "installed")
+@pytest.fixture(scope="package", params=[None, *FRONTENDS], ids=lambda p: p.parents[1].name if p else "installed")
 def any_server(request, tmp_path_factory):
     """A server with each frontend."""
     if request.param is None:
