@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from comfyui.browser.conftest import Editor
+from comfyui.browser.conftest import Editor, opened
 from scripts.server import PACK
 
 CHART = "canvas.referee-chart"
@@ -103,10 +103,8 @@ def test_an_older_frontend_shows_no_chart_and_no_error(editor):
 @pytest.fixture
 def other(browser, server):
     """A second page."""
-    other = Editor(browser, server)
-    yield other
-    other.page.close()
-    assert other.errors == []
+    with opened(browser, server) as other:
+        yield other
 
 
 def test_another_page_gets_the_run_of_the_graph_it_opens_and_of_no_other(editor, other):
