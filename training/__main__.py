@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 STAGES = ("vae", "referee", "diffusion")
-STEPS = {"vae": 1500, "referee": 7000, "diffusion": 4000}
+STEPS = {"vae": 2400, "referee": 6000, "diffusion": 8000}
 
 
 def main() -> None:

@@ -7,26 +7,14 @@ import time
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel  # the plain one is the fastest for so few tokens
 
 from referee_core.demo.models import VAE, build_vae
 from referee_core.demo.storage import FOLDER, load
-from referee_core.demo.world import Scene, random_scene, render
 
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def batch(rng: random.Random, count: int, held_out: bool = False) -> tuple[list[Scene], torch.Tensor, torch.Tensor]:
-    """Scenes, pictures [B, 3, S, S] in [0, 1] and owners [B, S, S] (see world.render)."""
-    scenes = [random_scene(rng, held_out) for _ in range(count)]
-    return scenes, *pictures(scenes, rng)
-
-
-def pictures(scenes: list[Scene], rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random pictures of the scenes [B, 3, S, S] in [0, 1] and owners [B, S, S] (see world.render)."""
-    painted, owners = zip(*(render(scene, rng) for scene in scenes), strict=True)
-    return torch.stack(painted).to(device()), torch.stack(owners).to(device())
 
 
 def frozen_vae():
@@ -116,7 +104,7 @@ def run(
     for step in range(start, steps):
         torch.manual_seed(step)
         cosine_lr(optimizer, step, steps, peak)
-        with torch.autocast(device().type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device().type, torch.bfloat16, enabled=bf16), sdpa_kernel(SDPBackend.MATH):
             loss, figures = loss_at(step, random.Random(f"{name}-{step}"))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -13,22 +13,29 @@ import torch
 from kornia.color import rgb_to_lab
 from scipy import ndimage
 
-from .world import COLOURS, SHAPES, Scene, coverage
+from .drawing import coverage
+from .world import COLOURS, SHAPES, SIZE, Object, Point, Scene
 
-MIN_AREA = 150  # pixels of a 128x128 picture; the smallest object of the world covers about 550
+MIN_AREA = 120  # pixels of a 128x128 picture; the smallest object of the world covers about 360
 MIN_OVERLAP = 0.70  # intersection over union with the template
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge saw: the objects named, and how many regions fit no shape."""
+    """What the judge saw.
 
-    objects: Scene
+    Attributes:
+        objects: the objects named. centres: where, in pixels of a 128x128 picture.
+        unknown: how many regions fit no shape.
+    """
+
+    objects: tuple[Object, ...]
+    centres: tuple[Point, ...]
     unknown: int
 
     def right(self, scene: Scene) -> bool:
-        """True when the picture shows exactly the objects of the scene and nothing else."""
-        return self.unknown == 0 and sorted(self.objects) == sorted(scene)
+        """True when the picture shows exactly the objects of the scene, in its relation, and nothing else."""
+        return self.unknown == 0 and scene.true_of(self.objects, self.centres)
 
     def __str__(self) -> str:
         names = [f"{colour} {shape}" for colour, shape in self.objects] + ["something else"] * self.unknown
@@ -56,9 +63,8 @@ def _name_pixels(picture: torch.Tensor) -> np.ndarray:
     return distance.argmin(-1)
 
 
-def _shape_of(region: np.ndarray) -> str | None:
+def _shape_of(region: np.ndarray, cx: float, cy: float) -> str | None:
     area = region.sum()
-    cy, cx = ndimage.center_of_mass(region)
     best, best_overlap = None, MIN_OVERLAP
     for shape in SHAPES:
         radius = math.sqrt(area / _unit_area(shape))
@@ -80,8 +86,9 @@ def judge(picture: torch.Tensor) -> Verdict:
     if picture.ndim != 3 or picture.shape[0] != 3 or picture.shape[1] != picture.shape[2]:
         raise ValueError(f"the judge reads one square picture [3, H, H], got {tuple(picture.shape)}")
     names = _name_pixels(picture.detach().float().cpu())
-    min_area = MIN_AREA * (picture.shape[-1] / 128) ** 2
-    objects, unknown = [], 0
+    scale = picture.shape[-1] / SIZE
+    min_area = MIN_AREA * scale**2
+    objects, centres, unknown = [], [], 0
     for index, colour in enumerate(COLOURS, start=1):
         mask = ndimage.binary_opening(names == index, iterations=2)
         regions, count = ndimage.label(mask)
@@ -89,9 +96,11 @@ def judge(picture: torch.Tensor) -> Verdict:
             region = regions == i
             if region.sum() < min_area:
                 continue
-            shape = _shape_of(region)
+            cy, cx = ndimage.center_of_mass(region)
+            shape = _shape_of(region, cx, cy)
             if shape is None:
                 unknown += 1
             else:
                 objects.append((colour, shape))
-    return Verdict(tuple(objects), unknown)
+                centres.append(((cx + 0.5) / scale, (cy + 0.5) / scale))
+    return Verdict(tuple(objects), tuple(centres), unknown)

@@ -6,9 +6,11 @@ builds its own classes from the same configurations.
 
 from ..referees.blip2.config import Blip2Config
 from ..referees.blip2.text import SPECIAL, Tokenizer
+from .captions import NUMBERS, PHRASES, PLURALS, VAGUE
 from .world import COLOURS, SHAPES, SIZE
 
-VOCABULARY = [*SPECIAL, "a", "an", "and", *COLOURS, *SHAPES]
+RELATING = sorted({word for phrase in PHRASES.values() for word in phrase.split()})
+VOCABULARY = [*SPECIAL, "a", "an", "and", ",", *RELATING, *NUMBERS, VAGUE, *COLOURS, *SHAPES, *PLURALS.values()]
 MAX_TEXT_TOKENS = 24
 
 REFEREE = Blip2Config(

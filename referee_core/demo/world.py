@@ -1,16 +1,13 @@
-"""The demo world: one or two coloured shapes on a plain background, and the words for them.
+"""The demo world: one to four coloured shapes on a plain background, and which scenes training never shows.
 
-A scene is a tuple of one or two objects, an object is a pair (colour, shape). Scenes are named by
-captions such as "a red circle and a blue square" and rendered as anti-aliased 128x128 pictures from
-signed distance functions. Every random choice comes from the generator that is passed in.
+An object is a pair (colour, shape). A scene is what a caption says of a picture: its objects and, between two of them, a
+relation. It is a miniature of T2I-CompBench (arXiv 2307.06350), in the categories of ``CATEGORIES``. Every random
+choice comes from the generator that is passed in.
 """
 
 import itertools
-import math
 import random
-import re
-
-import torch
+from dataclasses import dataclass
 
 SIZE = 128  # pixels
 COLOURS = {
@@ -25,133 +22,100 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "cross")
 OBJECTS = tuple(itertools.product(COLOURS, SHAPES))
-RADIUS = (18.0, 29.0)  # pixels
-TILT = math.radians(12)
+RELATIONS = {"left": "right", "right": "left", "above": "below", "below": "above"}  # and their opposites
+CATEGORIES = ("single", "pair", "three", "relation", "number")
+MOST_NAMED, MOST_ALIKE = 3, 4  # different objects in a caption; objects of the same kind
 
 Object = tuple[str, str]
-Scene = tuple[Object, ...]
+Point = tuple[float, float]
 
 
-def article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
+@dataclass(frozen=True)
+class Scene:
+    """What a caption says.
 
-
-def caption(scene: Scene) -> str:
-    return " and ".join(f"{article(colour)} {colour} {shape}" for colour, shape in scene)
-
-
-def parse(text: str) -> Scene:
-    """The scene a caption names.
-
-    Raises ValueError when the text names no object of this world, or more than two.
+    Attributes:
+        objects: one to three different ones, or two to four of the same.
+        relation: where the first of two different objects lies as seen from the second, or None.
     """
-    pattern = rf"\b({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})\b"
-    scene = tuple(re.findall(pattern, text.lower()))
-    if not 1 <= len(scene) <= 2:
-        raise ValueError(
-            f"The demo world has one or two objects, each a colour ({', '.join(COLOURS)}) and a shape "
-            f"({', '.join(SHAPES)}); found {len(scene)} in {text!r}. Try 'a red circle and a blue square'."
-        )
-    return scene
+
+    objects: tuple[Object, ...]
+    relation: str | None = None
+
+    @property
+    def category(self) -> str:
+        if self.relation:
+            return "relation"
+        if len(self.objects) > 1 and len(set(self.objects)) == 1:
+            return "number"
+        return ("single", "pair", "three")[len(self.objects) - 1]
+
+    def true_of(self, objects: tuple[Object, ...], centres: tuple[Point, ...]) -> bool:
+        """Whether a picture with these objects at these centres (pixels; x to the right, y down) is as the scene says,
+        with nothing else in it."""
+        if sorted(objects) != sorted(self.objects):
+            return False
+        if not self.relation:
+            return True
+        first, second = (centres[objects.index(o)] for o in self.objects)
+        return relation_between(first, second) == self.relation
 
 
-def is_held_out(scene: Scene) -> bool:
-    """Whether no training picture or caption shows this pair of objects (about a fifth of all pairs)."""
-    if len(scene) < 2:
-        return False
-    low, high = sorted(OBJECTS.index(o) for o in scene)
-    return (high - low) % 5 == 0
+def relation_between(first: Point, second: Point, margin: float = 1.0) -> str | None:
+    """Where ``first`` lies as seen from ``second``: along the axis in which they are farther apart, by more than
+    ``margin`` times the distance along the other one; None if neither is."""
+    dx, dy = first[0] - second[0], first[1] - second[1]
+    if abs(dx) > margin * abs(dy):
+        return "left" if dx < 0 else "right"
+    if abs(dy) > margin * abs(dx):
+        return "above" if dy < 0 else "below"
+    return None
 
 
-def two_object_scenes(held_out: bool) -> list[Scene]:
-    """All pairs that differ in both colour and shape, so that swapping the colours makes a wrong caption."""
-    pairs = itertools.combinations(OBJECTS, 2)
-    return [p for p in pairs if p[0][0] != p[1][0] and p[0][1] != p[1][1] and is_held_out(p) == held_out]
+def differ(objects: tuple[Object, ...]) -> bool:
+    """Whether no two objects share a colour or a shape, so that exchanging attributes makes another scene."""
+    return all(len({o[i] for o in objects}) == len(objects) for i in (0, 1))
 
 
-def random_scene(rng: random.Random, held_out: bool = False, single: float = 0.25) -> Scene:
-    """A random scene: one object with probability ``single``, else a pair that differs in both attributes
-    three times out of four."""
-    if rng.random() < single:
-        return (rng.choice(OBJECTS),)
+def is_held_out(objects: tuple[Object, ...]) -> bool:
+    """Whether no training picture or caption has these objects: a fifth of all pairs of different objects is held out,
+    alone and among others, and three sevenths of the numbers of equal ones."""
+    indices = sorted({OBJECTS.index(o) for o in objects})
+    if len(indices) == 1:
+        return len(objects) > 1 and (indices[0] + len(objects)) % 7 in (0, 2, 4)
+    return any((high - low) % 5 == 0 for low, high in itertools.combinations(indices, 2))
+
+
+def scenes(category: str, held_out: bool) -> list[Scene]:
+    """All scenes of a category on one side of the split. The objects of a pair, a relation or three differ in both
+    attributes; their order, which a caption is free to choose, counts in a relation only."""
+    if category == "single":
+        found = [Scene((o,)) for o in OBJECTS]
+    elif category == "number":
+        found = [Scene((o,) * n) for o in OBJECTS for n in range(2, MOST_ALIKE + 1)]
+    elif category == "relation":
+        pairs = itertools.combinations(OBJECTS, 2)
+        found = [Scene(p, r) for p in pairs for r in RELATIONS if differ(p)]
+    else:
+        found = [Scene(c) for c in itertools.combinations(OBJECTS, 2 if category == "pair" else 3) if differ(c)]
+    return [s for s in found if is_held_out(s.objects) == held_out]
+
+
+def random_objects(rng: random.Random, category: str, held_out: bool = False) -> tuple[Object, ...]:
+    """Objects for a picture of a category, or of 'crowd': up to four in which some are alike, of which no caption is
+    true. Different objects differ in both attributes three times out of four."""
     while True:
-        pair = tuple(rng.sample(OBJECTS, 2))
-        differs = pair[0][0] != pair[1][0] and pair[0][1] != pair[1][1]
-        if is_held_out(pair) == held_out and (differs or rng.random() < 0.25):
-            return pair
-
-
-def swap_colours(scene: Scene) -> Scene:
-    (c0, s0), (c1, s1) = scene
-    return ((c1, s0), (c0, s1))
-
-
-def false_scene(rng: random.Random, scene: Scene, kind: str) -> Scene:
-    """A wrong description of ``scene``: 'swap' exchanges the colours of two objects, 'colour' and 'shape' replace
-    one attribute. Falls back to 'colour' where a swap would change nothing."""
-    if kind == "swap":
-        if len(scene) == 2 and scene[0][0] != scene[1][0] and scene[0][1] != scene[1][1]:
-            return swap_colours(scene)
-        kind = "colour"
-    while True:
-        wrong = list(scene)
-        i = rng.randrange(len(scene))
-        colour, shape = scene[i]
-        wrong[i] = (rng.choice(list(COLOURS)), shape) if kind == "colour" else (colour, rng.choice(SHAPES))
-        if sorted(wrong) != sorted(scene):
-            return tuple(wrong)
-
-
-def signed_distance(shape: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Signed distance (negative inside) of a shape of about unit radius; x to the right, y down."""
-    if shape == "circle":
-        return torch.hypot(x, y) - 0.95
-    if shape == "square":
-        return torch.maximum(x.abs(), y.abs()) - 0.85
-    if shape == "triangle":
-        slope = 0.866 * x.abs() - 0.5 * y
-        return torch.maximum(slope, y) - 0.6
-    if shape == "cross":
-        a, b = x.abs(), y.abs()
-        return torch.minimum(torch.maximum(a - 1.0, b - 0.34), torch.maximum(a - 0.34, b - 1.0))
-    raise ValueError(f"unknown shape {shape!r}")
-
-
-def coverage(shape: str, cx: float, cy: float, radius: float, tilt: float, size: int = SIZE) -> torch.Tensor:
-    """How much of each pixel a shape covers: [size, size] in [0, 1]."""
-    y, x = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
-    dx, dy = (x - cx) / radius, (y - cy) / radius
-    cos, sin = math.cos(tilt), math.sin(tilt)
-    distance = signed_distance(shape, cos * dx + sin * dy, cos * dy - sin * dx)
-    return (0.5 - distance * radius).clamp(0, 1)
-
-
-def random_layout(rng: random.Random, count: int) -> list[tuple[float, float, float]]:
-    """Centres and radii (pixels) of ``count`` shapes that neither touch each other nor leave the picture."""
-    while True:
-        places = []
-        for _ in range(count):
-            radius = rng.uniform(*RADIUS)
-            margin = 1.25 * radius + 2
-            places.append((rng.uniform(margin, SIZE - margin), rng.uniform(margin, SIZE - margin), radius))
-        pairs = itertools.combinations(places, 2)
-        if all(math.hypot(x0 - x1, y0 - y1) > 1.15 * (r0 + r1) + 4 for (x0, y0, r0), (x1, y1, r1) in pairs):
-            return places
-
-
-def render(scene: Scene, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random picture of a scene.
-
-    Returns (picture [3, SIZE, SIZE] in [0, 1], owner [SIZE, SIZE]: 0 for background, 1 + index in OBJECTS where an
-    object covers the pixel).
-    """
-    grey = rng.uniform(0.30, 0.58)
-    background = torch.tensor([grey + rng.uniform(-0.03, 0.03) for _ in range(3)])
-    picture = background[:, None, None].expand(3, SIZE, SIZE)
-    owner = torch.zeros(SIZE, SIZE, dtype=torch.long)
-    for (colour, shape), (cx, cy, radius) in zip(scene, random_layout(rng, len(scene)), strict=True):
-        alpha = coverage(shape, cx, cy, radius, rng.uniform(-TILT, TILT))
-        paint = torch.tensor([c + rng.uniform(-0.04, 0.04) for c in COLOURS[colour]]).clamp(0, 1)
-        picture = picture + alpha * (paint[:, None, None] - picture)
-        owner[alpha > 0.5] = 1 + OBJECTS.index((colour, shape))
-    return picture, owner
+        if category == "single":
+            objects = (rng.choice(OBJECTS),)
+        elif category == "number":
+            objects = (rng.choice(OBJECTS),) * rng.randint(2, MOST_ALIKE)
+        elif category == "crowd":
+            kinds = rng.sample(OBJECTS, rng.choice([2, 2, 3]))
+            extra = rng.choices(kinds, k=rng.randint(1, 4 - len(kinds)))
+            objects = tuple(kinds + extra)
+        else:
+            objects = tuple(rng.sample(OBJECTS, 3 if category == "three" else 2))
+            if not differ(objects) and rng.random() < 0.75:
+                continue
+        if is_held_out(objects) == held_out or (category == "single" and held_out):
+            return objects

@@ -1,0 +1,52 @@
+"""What the training-only heads of the referee are told about a picture."""
+
+import torch
+
+from referee_core.demo.captions import NUMBERS, PLURALS
+from referee_core.demo.models import VOCABULARY
+from referee_core.demo.world import COLOURS, MOST_ALIKE, RELATIONS, SHAPES, SIZE, Object, Point, Scene, relation_between
+
+SHAPE_WORDS = {VOCABULARY.index(w) for w in (*SHAPES, *PLURALS.values())}
+COLOUR_WORDS = {VOCABULARY.index(c) for c in COLOURS}
+NUMBER_WORDS = {VOCABULARY.index(n) for n in NUMBERS}
+RELATION_WORDS = {VOCABULARY.index(r) for r in RELATIONS}
+
+Truth = tuple[tuple[Object, ...], tuple[Point, ...]]
+
+
+def query_labels(truths: list[Truth]) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many objects of each colour and shape there are [B, colours, shapes], and where they are on average
+    [B, colours, shapes, 2], from -1 to 1."""
+    counts = torch.zeros(len(truths), len(COLOURS), len(SHAPES), dtype=torch.long)
+    places = torch.zeros(*counts.shape, 2)
+    for row, (objects, centres) in enumerate(truths):
+        for (colour, shape), centre in zip(objects, centres, strict=True):
+            if colour not in COLOURS:
+                continue
+            place = row, list(COLOURS).index(colour), SHAPES.index(shape)
+            counts[place] += 1
+            places[place] += torch.tensor(centre) / (SIZE / 2) - 1
+    return counts.clamp(max=MOST_ALIKE), places / counts.clamp(min=1)[..., None]
+
+
+def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Truth]) -> torch.Tensor:
+    """For each word that says something, 1 if it is so and 0 if not; -1 at every other token. A colour or shape: the
+    object is there. A number: there are as many. A relation: so the two lie."""
+    labels = torch.full(ids.shape, -1)
+    for row, (tokens, scene, (objects, centres)) in enumerate(zip(ids.tolist(), named, truths, strict=True)):
+        things = iter(scene.objects)
+        waiting = []  # colour words in front of their shape
+        for column, token in enumerate(tokens):
+            if token in COLOUR_WORDS:
+                waiting.append(column)
+            elif token in SHAPE_WORDS:
+                thing = next(things)
+                for place in (*waiting, column):
+                    labels[row, place] = int(thing in objects)
+                waiting = []
+            elif token in NUMBER_WORDS:
+                labels[row, column] = int(objects.count(scene.objects[0]) == len(scene.objects))
+            elif token in RELATION_WORDS and all(objects.count(o) == 1 for o in scene.objects):
+                first, second = (centres[objects.index(o)] for o in scene.objects)
+                labels[row, column] = int(relation_between(first, second) == scene.relation)
+    return labels.to(ids.device)
