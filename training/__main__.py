@@ -1,4 +1,4 @@
-"""Train the demo's networks: ``python -m training [vae referee diffusion]``.
+"""Train the demo's networks: ``python -m training [vae referee diffusion hardened]``.
 
 Seeded and resumable: stop it at any time and start it again. Writes weights and measured figures to
 referee_core/demo/weights. On two CPU cores each stage takes between twenty minutes and an hour; on a GPU, minutes.
@@ -7,8 +7,8 @@ referee_core/demo/weights. On two CPU cores each stage takes between twenty minu
 import argparse
 from pathlib import Path
 
-STAGES = ("vae", "referee", "diffusion")
-STEPS = {"vae": 2400, "referee": 6000, "diffusion": 8000}
+STAGES = ("vae", "referee", "diffusion", "hardened")
+STEPS = {"vae": 2400, "referee": 6000, "diffusion": 7000, "hardened": 1500}
 
 
 def main() -> None:

@@ -1,16 +1,39 @@
-"""Pictures as networks make them: decoded from noised latents."""
+"""Pictures as networks make them: decoded from noised latents, sampled, guided by the referee, optimised by it.
+
+What the exact judge sees in them is what they show. A picture that an earlier referee takes for its prompt and the
+judge does not is worth most: a referee that can be fooled limits every method.
+"""
 
 import random
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from referee_core.augment import Augmentation
+from referee_core.demo.captions import caption
+from referee_core.demo.components import load_components
+from referee_core.demo.judge import judge
+from referee_core.demo.storage import path as weights_path
+from referee_core.demo.world import CATEGORIES, scenes
+from referee_core.hosts.diffusers import Components
+from referee_core.losses import MicroBatch, RefereeLoss, bind, expected_loss, plain_loss
+from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.optimisation import norm, of_length
+from referee_core.priors.sds import SDS
+from referee_core.randomness import generators, randn_like
+from referee_core.referees.blip2.weights import load as load_referee
+from referee_core.schedules import Schedule
+
 from . import common
-from .pictures import Pictures, as_bytes, training_set
+from .pictures import UNKNOWN, Pictures, as_bytes, training_set
 
 NOISED = 8000
 MOST_NOISE = 1.2  # radians; the latent is cos z + sin eps
+BATCH = 8  # pictures of one prompt at a time
+FOOLED = 4  # copies of a picture that fools the referee
+VIEWS = Augmentation(count=2, rotation=15, perspective=0.1, colour=0.04, erasing=0.06)
 
 
 @cache
@@ -31,3 +54,78 @@ def noised(state_dir: Path) -> Pictures:
         objects, centres = ([kept[i] for i in chosen] for kept in (known.objects, known.centres))
         Pictures(pixels, objects, centres, known.cover[chosen]).save(path)
     return Pictures.load(path)
+
+
+def sampled(models: Components, prompt: str, loss: RefereeLoss | None, rng: random.Random) -> torch.Tensor:
+    """DDIM samples [B, 3, S, S] with random settings; with a loss, each step's prediction of the picture is moved down
+    the loss's gradient by a share of the step, in the end too."""
+    steps, eta = rng.choice([15, 25, 50]), rng.choice([0.0, 1.0])
+    cfg, share = rng.uniform(1.5, 7), rng.uniform(0.03, 0.1)
+    denoiser, decode = models.guided(prompt, cfg=cfg), models.decoder()
+    streams = generators([rng.randrange(2**31) for _ in range(BATCH)], ("noise", "views"))
+    levels = torch.linspace(999, -1, steps + 1).round().long()
+    x = randn_like(torch.zeros(BATCH, 4, 16, 16, device=common.device()), streams["noise"])
+    for t, after in zip(levels[:-1], levels[1:], strict=True):
+        alpha, sigma, level = (v[0].float() for v in denoiser.noise_levels(t[None]))
+        z = denoiser(x, level.expand(BATCH).long())
+        eps = (x - alpha * z) / sigma
+        if loss is not None:
+            leaf = z.detach().requires_grad_()
+            picture = decode(leaf)
+            seen = picture.detach().requires_grad_()
+            expected_loss(loss, seen, VIEWS, streams["views"], MicroBatch())
+            (g,) = torch.autograd.grad(picture, leaf, seen.grad)
+            z = z - of_length(g, share * norm(eps - z))
+        if after < 0:
+            break
+        next_alpha, next_sigma, _ = (v[0].float() for v in denoiser.noise_levels(after[None]))
+        fresh = eta * (next_sigma / sigma) * (1 - (alpha / next_alpha) ** 2).clamp(min=0).sqrt()
+        kept = (next_sigma**2 - fresh**2).clamp(min=0).sqrt()
+        x = next_alpha * z + kept * eps + fresh * randn_like(x, streams["noise"])
+    with torch.no_grad():
+        return decode(z).clamp(0, 1)
+
+
+def optimised(models: Components, prompt: str, loss: RefereeLoss, rng: random.Random) -> Iterator[torch.Tensor]:
+    """Pictures [B, 3, S, S] on the way of the optimisation, from noise, alone or beside score distillation."""
+    z = torch.randn(BATCH, 4, 16, 16, generator=torch.Generator().manual_seed(rng.randrange(2**31)))
+    prior = SDS(models.guided(prompt, cfg=rng.uniform(3, 6)), Schedule(2000.0, 2000.0)) if rng.random() < 0.7 else None
+    settings = Settings(steps=60, tail=0, lr=Schedule(rng.uniform(0.1, 0.3), 0.05), noise=0.05, gradient_noise=0.0)
+    run = referee_can_play(
+        z.to(common.device()), models.decoder(), loss, prior, VIEWS, None, settings, rng.randrange(2**31)
+    )
+    for step in run:
+        if step.index % 20 == 19:
+            yield step.x.detach().clamp(0, 1)
+
+
+def mined(state_dir: Path, count: dict[str, int], held_out: bool = False) -> Pictures:
+    """Pictures of random prompts by the networks as they are: ``count`` prompts for 'sampled', 'guided' and
+    'optimised'. ``asked`` of each is its prompt."""
+    models, referee = load_components(), load_referee(weights_path("referee"))
+    for network in (models.unet, models.vae, referee.network):
+        network.to(common.device())
+    pixels, objects, centres, asked = [], [], [], []
+    for kind, prompts in count.items():
+        for k in range(prompts):
+            rng = random.Random(f"{kind}-{k}-{held_out}")
+            category = rng.choice(CATEGORIES[held_out:])
+            scene = rng.choice(scenes(category, held_out))
+            prompt = caption(scene)
+            loss = bind(referee, prompt, itm=1.0, caption=rng.choice([0.0, 1.0]))
+            if kind == "optimised":
+                made = torch.cat(list(optimised(models, prompt, loss, rng)))
+            else:
+                made = sampled(models, prompt, loss if kind == "guided" else None, rng)
+            match = loss.match(plain_loss(loss, made)[1])
+            for picture, says in zip(made.cpu(), match.tolist(), strict=True):
+                verdict = judge(picture)
+                fooled = says > 0.5 and not verdict.right(scene)
+                for _ in range(FOOLED if fooled and not held_out else 1):
+                    pixels.append(as_bytes(picture))
+                    objects.append(verdict.objects + (UNKNOWN,) * verdict.unknown)
+                    centres.append(verdict.centres + ((0.0, 0.0),) * verdict.unknown)
+                    asked.append(scene)
+            print(f"{kind} {k + 1}/{prompts}: {prompt}", flush=True)
+    cover = training_set(state_dir).cover[:1].expand(len(pixels), -1, -1) * 0
+    return Pictures(torch.stack(pixels), objects, centres, cover, asked)

@@ -27,12 +27,14 @@ class Pictures:
         objects, centres: see drawing.Drawing.
         cover: float16 [N, patches, 1 + len(OBJECTS)]: how much of each of the referee's patches is background and how
             much each object; all 0 where that is not known.
+        asked: what each picture was made for, where a network made it.
     """
 
     pixels: torch.Tensor
     objects: list[tuple[Object, ...]]
     centres: list[tuple[Point, ...]]
     cover: torch.Tensor
+    asked: list[Scene] | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -53,14 +55,16 @@ class Pictures:
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        torch.save(vars(self), part)
+        asked = self.asked and [(s.objects, s.relation) for s in self.asked]
+        torch.save(vars(self) | {"asked": asked}, part)
         part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "Pictures":
         saved = torch.load(path, weights_only=True, mmap=True)
         objects = [tuple(map(tuple, o)) for o in saved["objects"]]
-        return cls(saved["pixels"], objects, saved["centres"], saved["cover"])
+        asked = saved.get("asked") and [Scene(tuple(map(tuple, o)), r) for o, r in saved["asked"]]
+        return cls(saved["pixels"], objects, saved["centres"], saved["cover"], asked)
 
 
 def cover_of(owner: torch.Tensor) -> torch.Tensor:

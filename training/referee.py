@@ -2,10 +2,10 @@
 square" from "a blue circle to the left of a red square".
 
 Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
-three false ones (captions.MISTAKES), and three dense helpers: which object covers each patch, read from the vision tower
-(kept as the ``where`` head); how many objects of each shape have the query's own colour and where they are, read from the
-queries (there are as many as colours: it breaks the plateau on which colours and shapes are seen but not bound); and for
-each word in the matching pass, whether what it says is so. The last two are thrown away afterwards.
+three false ones (captions.MISTAKES), and three dense helpers: which object covers each patch, read from the vision
+tower (kept as the ``where`` head); how many objects of each shape have the query's own colour and where they are, read
+from the queries (there are as many as colours: it breaks the plateau on which colours and shapes are seen but not
+bound); and for each word in the matching pass, whether what it says is so. The last two are thrown away afterwards.
 """
 
 import random
@@ -22,7 +22,7 @@ from referee_core.demo.captions import MISTAKES, caption, false_scene
 from referee_core.demo.models import REFEREE, VOCABULARY
 from referee_core.demo.storage import FOLDER
 from referee_core.demo.storage import save as save_tensors
-from referee_core.demo.world import COLOURS, MOST_ALIKE, MOST_NAMED, OBJECTS, SHAPES, Scene, is_held_out
+from referee_core.demo.world import MOST_ALIKE, MOST_NAMED, OBJECTS, SHAPES, Scene, is_held_out
 from referee_core.referees.blip2.model import Blip2, caption_loss, caption_mask, match_mask
 from referee_core.referees.blip2.text import Tokenizer
 from referee_core.referees.blip2.weights import save
@@ -82,6 +82,8 @@ def claims(rng: random.Random, known: Pictures, index: int) -> list[Scene]:
         alike = (most,) * min(MOST_ALIKE, objects.count(most))
         base = Scene(alike if rng.random() < 0.5 and not is_held_out(alike) else kinds)
         said = [base]
+    if known.asked and not known.judged(index, known.asked[index]):
+        said.append(known.asked[index])
     while len(said) <= FALSE:
         wrong = false_scene(rng, base, rng.choice(list(MISTAKES)))
         if wrong is not None and not is_held_out(wrong.objects):

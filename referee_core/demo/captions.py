@@ -47,8 +47,8 @@ def parse(text: str) -> Scene:
         singular = next(s for s in SHAPES if shape in (s, PLURALS[s]))
         objects += [(colour, singular)] * NUMBERS.get(number, 1)
     relation = next((r for r in RELATIONS if re.search(rf"\b{r}\b", text)), None)
-    alike = len(set(objects)) == 1
-    if not objects or len(objects) > (MOST_ALIKE if alike else MOST_NAMED) or len(set(objects)) not in (1, len(objects)):
+    kinds, alike = len(set(objects)), len(set(objects)) == 1
+    if not objects or kinds not in (1, len(objects)) or len(objects) > (MOST_ALIKE if alike else MOST_NAMED):
         raise ValueError(
             f"The demo world shows one to three different objects or up to four of the same, each a colour "
             f"({', '.join(COLOURS)}) and a shape ({', '.join(SHAPES)}); found {len(objects)} in {text!r}. Try 'a red "

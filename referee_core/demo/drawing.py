@@ -1,6 +1,5 @@
 """Pictures of the demo world, anti-aliased, from signed distance functions."""
 
-import itertools
 import math
 import random
 from dataclasses import dataclass

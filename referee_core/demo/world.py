@@ -1,7 +1,7 @@
 """The demo world: one to four coloured shapes on a plain background, and which scenes training never shows.
 
-An object is a pair (colour, shape). A scene is what a caption says of a picture: its objects and, between two of them, a
-relation. It is a miniature of T2I-CompBench (arXiv 2307.06350), in the categories of ``CATEGORIES``. Every random
+An object is a pair (colour, shape). A scene is what a caption says of a picture: its objects and, between two of them,
+a relation. It is a miniature of T2I-CompBench (arXiv 2307.06350), in the categories of ``CATEGORIES``. Every random
 choice comes from the generator that is passed in.
 """
 
@@ -103,7 +103,7 @@ def scenes(category: str, held_out: bool) -> list[Scene]:
 
 def random_objects(rng: random.Random, category: str, held_out: bool = False) -> tuple[Object, ...]:
     """Objects for a picture of a category, or of 'crowd': up to four in which some are alike, of which no caption is
-    true. Different objects differ in both attributes three times out of four."""
+    true. Different objects that share a colour or a shape are drawn a quarter as often as the others."""
     while True:
         if category == "single":
             objects = (rng.choice(OBJECTS),)

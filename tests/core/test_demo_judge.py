@@ -6,39 +6,60 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from referee_core.demo.captions import MISTAKES, describe, false_scene
+from referee_core.demo.drawing import draw
 from referee_core.demo.judge import Verdict, judge
-from referee_core.demo.world import SIZE, false_scene, random_scene, render
+from referee_core.demo.world import CATEGORIES, RELATIONS, SIZE, Scene, random_objects
 
 
-def test_at_least_99_percent_of_200_pictures_are_named_right():
+def drawn(rng: random.Random, category: str, held_out: bool = False) -> tuple[torch.Tensor, Scene]:
+    """A random picture and a true scene."""
+    drawing = draw(rng, random_objects(rng, category, held_out))
+    return drawing.picture, describe(rng, drawing.objects, drawing.centres)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_at_least_99_percent_of_100_pictures_are_named_right(category):
     rng = random.Random(4)
-    right = 0
-    for k in range(200):
-        scene = random_scene(rng, held_out=k % 2 == 0)
-        right += judge(render(scene, rng)[0]).right(scene)
-    assert right >= 198
+    pictures = [drawn(rng, category, held_out=k % 2 == 0) for k in range(100)]
+    assert sum(judge(picture).right(scene) for picture, scene in pictures) >= 99
 
 
 def test_a_wrong_description_is_not_right():
     rng = random.Random(5)
-    for _ in range(10):
-        scene = random_scene(rng)
-        verdict = judge(render(scene, rng)[0])
-        assert not any(verdict.right(false_scene(rng, scene, kind)) for kind in ("swap", "colour", "shape"))
-        assert not verdict.right(scene[:1] * 2) and not verdict.right((*scene, ("red", "circle")))
+    for category in CATEGORIES * 3:
+        picture, scene = drawn(rng, category)
+        verdict = judge(picture)
+        wrong = [false_scene(rng, scene, kind) for kind in MISTAKES]
+        assert not any(verdict.right(s) for s in wrong if s is not None)
 
 
-def test_order_does_not_matter_but_number_does():
+def test_order_does_not_matter_but_number_and_place_do():
     red, blue = ("red", "circle"), ("blue", "square")
-    assert Verdict((red, blue), 0).right((blue, red))
-    assert not Verdict((red,), 0).right((red, red)) and not Verdict((red, red), 0).right((red,))
-    assert not Verdict((red,), 1).right((red,))
+    places = ((40.0, 20.0), (60.0, 100.0))
+    seen = Verdict((red, blue), places, 0)
+    assert seen.right(Scene((blue, red)))
+    assert [r for r in RELATIONS if seen.right(Scene((red, blue), r))] == ["above"]
+    assert [r for r in RELATIONS if seen.right(Scene((blue, red), r))] == ["below"]
+    assert not Verdict((red,), places[:1], 0).right(Scene((red, red)))
+    assert not Verdict((red, red), places, 0).right(Scene((red,)))
+    assert not Verdict((red,), places[:1], 1).right(Scene((red,)))
+
+
+def test_centres_are_where_the_objects_are():
+    rng = random.Random(9)
+    for category in CATEGORIES:
+        drawing = draw(rng, random_objects(rng, category))
+        verdict = judge(drawing.picture)
+        for thing, centre in zip(verdict.objects, verdict.centres, strict=True):
+            known = [c for o, c in zip(drawing.objects, drawing.centres, strict=True) if o == thing]
+            assert min(abs(x - centre[0]) + abs(y - centre[1]) for x, y in known) < 2
 
 
 def test_a_blank_picture_shows_nothing():
     for level in (0.3, 0.5):
         verdict = judge(torch.full((3, SIZE, SIZE), level))
-        assert verdict == Verdict((), 0) and str(verdict) == "nothing"
+        assert verdict == Verdict((), (), 0) and str(verdict) == "nothing"
 
 
 def test_noise_is_never_a_scene():
@@ -49,32 +70,31 @@ def test_noise_is_never_a_scene():
 
 def test_a_picture_drowned_in_noise_is_not_right():
     rng = random.Random(6)
-    for seed in range(5):
-        scene = random_scene(rng)
+    for seed, category in enumerate(CATEGORIES):
+        picture, scene = drawn(rng, category)
         noise = torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
-        assert not judge((render(scene, rng)[0] + 0.5 * noise).clamp(0, 1)).right(scene)
+        assert not judge((picture + 0.5 * noise).clamp(0, 1)).right(scene)
 
 
 def test_a_faint_noise_does_not_matter():
-    rng = random.Random(7)
-    scenes = [random_scene(rng) for _ in range(10)]
-    pictures = [render(scene, rng)[0] + 0.02 * torch.randn(3, SIZE, SIZE) for scene in scenes]
-    assert sum(judge(p).right(s) for p, s in zip(pictures, scenes, strict=True)) >= 9
+    rng, generator = random.Random(7), torch.Generator().manual_seed(7)
+    pictures = [drawn(rng, category) for category in CATEGORIES * 2]
+    noisy = [(p + 0.02 * torch.randn(p.shape, generator=generator), scene) for p, scene in pictures]
+    assert sum(judge(p).right(scene) for p, scene in noisy) >= 9
 
 
 def test_a_shape_of_no_kind_is_something_else():
     picture = torch.full((3, SIZE, SIZE), 0.45)
     picture[:, 20:26, 10:110] = torch.tensor([0.86, 0.14, 0.14])[:, None, None]  # a long red bar
     verdict = judge(picture)
-    assert verdict == Verdict((), 1) and str(verdict) == "something else"
+    assert verdict == Verdict((), (), 1) and str(verdict) == "something else"
 
 
-def test_a_shrunk_picture_gets_the_same_verdict():
+def test_an_enlarged_picture_gets_the_same_verdict():
     rng = random.Random(8)
-    for _ in range(5):
-        scene = random_scene(rng)
-        picture = F.avg_pool2d(render(scene, rng)[0][None], 2)[0]
-        assert judge(F.interpolate(picture[None], scale_factor=4, mode="bilinear")[0].clamp(0, 1)).right(scene)
+    for category in CATEGORIES:
+        picture, scene = drawn(rng, category)
+        assert judge(F.interpolate(picture[None], scale_factor=2, mode="bilinear")[0].clamp(0, 1)).right(scene)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (3, 8, 9), (1, 8, 8), (8, 8)])
