@@ -111,7 +111,8 @@ class Server:
             raise PromptError(f"{path} answered {error.code}: {json.dumps(details)[:2000]}", details) from None
 
     def queue(self, graph: dict, client_id: str = "") -> str:
-        return self.post("/prompt", {"prompt": graph, "client_id": client_id or uuid.uuid4().hex})["prompt_id"]
+        body = {"prompt": graph, "client_id": client_id or uuid.uuid4().hex, "extra_data": {"extra_pnginfo": {}}}
+        return self.post("/prompt", body)["prompt_id"]
 
     def wait(self, prompt_id: str, seconds: float = 600) -> dict:
         """The prompt's history once it has ended. Raises PromptError when it failed or was interrupted."""

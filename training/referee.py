@@ -8,6 +8,7 @@ from the queries (there are as many as colours: it breaks the plateau on which c
 bound); and for each word in the matching pass, whether what it says is so. The last two are thrown away afterwards.
 """
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,6 +67,17 @@ class Student(nn.Module):
                 nn.init.normal_(p, std=0.1)
             elif p.ndim > 1:
                 nn.init.trunc_normal_(p, std=p[0].numel() ** -0.5)
+        with torch.no_grad():
+            self.blip2.vision.pos_embed[0, 1:] = waves(REFEREE.image_size // REFEREE.patch_size, REFEREE.vision_dim)
+
+
+def waves(side: int, dim: int) -> torch.Tensor:
+    """Sines and cosines of each patch's column and row [side^2, dim], where positions start from: small random ones are
+    drowned by the patches' content, and a referee without them learns neither relations nor numbers."""
+    frequency = math.pi / 2 ** (torch.arange(dim // 4) * (4 / dim) * math.log2(4 * side))
+    angle = torch.arange(side)[:, None] * frequency
+    axis = torch.cat([angle.sin(), angle.cos()], dim=1)
+    return torch.cat([axis.repeat(side, 1), axis.repeat_interleave(side, 0)], dim=1)
 
 
 def claims(rng: random.Random, known: Pictures, index: int) -> list[Scene]:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from referee_core.demo.captions import caption
 from referee_core.demo.models import (
     MAX_TEXT_TOKENS,
     REFEREE,
@@ -14,7 +15,6 @@ from referee_core.demo.models import (
     build_vae,
     prompt_ids,
 )
-from referee_core.demo.captions import caption
 from referee_core.demo.world import CATEGORIES, SIZE, Scene, scenes
 from referee_core.referees.blip2.model import Blip2
 from referee_core.referees.blip2.text import Tokenizer

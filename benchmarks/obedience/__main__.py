@@ -1,0 +1,48 @@
+"""How often a picture obeys its prompt, and at what cost: the ruler for every method of this pack.
+
+    python -m benchmarks.obedience tune                 # sampler, steps, CFG on the prompts for development
+    python -m benchmarks.obedience run [METHOD ...]     # on held-out prompts
+    python -m benchmarks.obedience report               # table and plot
+
+Every picture is judged exactly. A run can be stopped at any time; the same command goes on with it.
+"""
+
+import argparse
+from pathlib import Path
+
+from scripts.environment import PACK, enter
+
+RESULTS = PACK / "benchmarks" / "results"
+SEED = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["tune", "run", "report"])
+    parser.add_argument("methods", nargs="*", help="default: all")
+    parser.add_argument("--prompts", type=int, default=40, help="of each category (default: 40)")
+    parser.add_argument("--servers", type=int, default=2, help="ComfyUI processes side by side (default: 2)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows, tables and plots are written")
+    args = parser.parse_args()
+    comfyui = enter()
+
+    from . import methods, play, prompts, report
+
+    known = methods.CANDIDATES if args.what == "tune" else methods.METHODS
+    chosen = [known[name] for name in args.methods or known]
+    path = args.results / f"{'development' if args.what == 'tune' else 'held-out'}.jsonl"
+    if args.what != "report":
+        scenes = {c: prompts.prompts(c, args.prompts, held_out=args.what == "run") for c in prompts.CATEGORIES}
+        # prompt by prompt, so that an unfinished run compares all methods on the same prompts
+        tasks = (
+            play.Task(method, scenes[category][k], SEED + 100 * k)
+            for k in range(args.prompts)
+            for category in prompts.CATEGORIES
+            for method in chosen
+        )
+        play.play(tasks, path, comfyui, args.servers)
+    report.write(play.rows(path), args.results / path.stem)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What the rows of a run say: the share of right pictures against cost, with intervals, paired by prompt."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import NormalDist
+
+Z = NormalDist().inv_cdf(0.975)
+
+
+def wilson(right: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share, by Wilson's score; ``right`` may be an expected number."""
+    p, n = right / count, count
+    middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    return middle - half, middle + half
+
+
+def best_of(pictures: Sequence[dict], n: int) -> float:
+    """How likely the picture that the referee likes best among ``n`` random ones of these is right."""
+    ranked = sorted(pictures, key=lambda row: (row["loss"] is None, row["loss"]))
+    chosen = math.comb(len(ranked), n)
+    return sum(row["right"] * math.comb(len(ranked) - 1 - i, n - 1) for i, row in enumerate(ranked)) / chosen
+
+
+def until(pictures: Sequence[dict], stop_at: float, attempts: int) -> tuple[float, int]:
+    """Whether a search in the order of the seeds ends with a right picture, and how many it made."""
+    tried = sorted(pictures, key=lambda row: row["seed"])[:attempts]
+    for made, row in enumerate(tried, start=1):
+        if row["match"] is not None and row["match"] >= stop_at:
+            return row["right"], made
+    return best_of(tried, len(tried)), len(tried)
+
+
+def by_prompt(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
+    """The pictures of each (category, prompt)."""
+    found = defaultdict(list)
+    for row in rows:
+        found[row["category"], row["prompt"]].append(row)
+    return dict(found)
+
+
+def paired(one: dict[tuple, float], other: dict[tuple, float]) -> tuple[float, float, int]:
+    """Mean difference of two methods over the prompts that both have, half its 95 % interval, and their number."""
+    differences = [one[key] - other[key] for key in one.keys() & other.keys()]
+    n = len(differences)
+    mean = sum(differences) / n
+    spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / max(n - 1, 1))
+    return mean, Z * spread / math.sqrt(n), n

@@ -1,0 +1,101 @@
+"""Runs of methods on several ComfyUI servers side by side; every picture is a row of a file, so that a run can be
+stopped at any time and goes on where it was."""
+
+import io
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from queue import Empty, Queue
+from typing import NamedTuple
+
+from PIL import Image
+
+from referee_core.demo.captions import caption
+from referee_core.demo.judge import judge
+from referee_core.demo.world import Scene
+from referee_core.plots import to_tensor
+from scripts.server import Server
+
+from .methods import Method
+
+MINUTES = 60.0
+
+
+class Task(NamedTuple):
+    """All pictures of one prompt by one method."""
+
+    method: Method
+    scene: Scene
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.method.name, caption(self.scene), self.seed
+
+
+def rows(path: Path) -> list[dict]:
+    """What is on file; a line cut off by a kill is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int) -> None:
+    """Do the tasks that are not on file yet, and write their rows."""
+    done = {(row["method"], row["prompt"], row["first_seed"]) for row in rows(path)}
+    waiting: Queue[Task] = Queue()
+    for task in tasks:
+        if task.key not in done:
+            waiting.put(task)
+    total, began, lock = waiting.qsize(), time.monotonic(), threading.Lock()
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def work(server: Server) -> None:
+        while True:
+            try:
+                task = waiting.get_nowait()
+            except Empty:
+                return
+            made = list(pictures(server, task))
+            with lock, path.open("a") as file:
+                file.write("".join(json.dumps(row) + "\n" for row in made))
+                finished = total - waiting.qsize()
+                rate = (time.monotonic() - began) / finished
+                left = rate * waiting.qsize() / MINUTES
+                print(f"{finished}/{total} · {left:.0f} min left · {task.key[0]}: {task.key[1]}", flush=True)
+
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        running = [stack.enter_context(Server(comfyui, base / str(k))) for k in range(servers)]
+        threads = [threading.Thread(target=work, args=(server,)) for server in running]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def pictures(server: Server, task: Task) -> Iterator[dict]:
+    """One row a picture, by the exact judge and by the referee."""
+    method, scene, seed = task
+    prompt = caption(scene)
+    began = time.monotonic()
+    outputs = server.run(method.graph(prompt, seed, method.pictures), seconds=4 * 3600)
+    seconds = (time.monotonic() - began) / method.pictures
+    files = [server.image(entry) for output in outputs.values() for entry in output.get("images", [])]
+    for number, file in enumerate(files):
+        picture = Image.open(io.BytesIO(file))
+        (said,) = json.loads(picture.text["referee"]).values()
+        verdict, rated = judge(to_tensor(picture)), said["images"][number]
+        yield {
+            "method": method.name, "category": scene.category, "prompt": prompt, "first_seed": seed,
+            "seed": rated["seed"], "match": rated["match"], "loss": rated["loss"],
+            "right": verdict.right(scene), "seen": str(verdict), "seconds": seconds, "tflop": method.calls.tflop,
+        }  # fmt: skip
