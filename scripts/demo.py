@@ -58,7 +58,7 @@ def judged(png: bytes):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "prompt", nargs="?", default=DEFAULT_PROMPT, help=f"one or two coloured shapes (default: {DEFAULT_PROMPT!r})"
+        "prompt", nargs="?", default=DEFAULT_PROMPT, help=f"coloured shapes (default: {DEFAULT_PROMPT!r})"
     )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (default: 0)")
     parser.add_argument(
@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     comfyui = enter()
 
-    from referee_core.demo.world import caption, parse
+    from referee_core.demo.captions import caption, parse
 
     try:
         scene = parse(args.prompt)
