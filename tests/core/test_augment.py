@@ -240,15 +240,21 @@ def moments(draw, calls: int = 150, views: int = 40) -> torch.Tensor:
     return torch.stack(found).double()
 
 
-@pytest.mark.parametrize("name", ["rotation", "translation", "perspective", "colour", "strong colour", "erasing",
-                                  "shared erasing", "flip", "all"])  # fmt: skip
+DISTRIBUTIONS = {
+    "affine": replace(NONE, rotation=30, translation=0.1),
+    "perspective": only("perspective"),
+    "colour": only("colour"),
+    "strong colour": replace(NONE, colour=0.5),
+    "erasing": only("erasing"),
+    "shared erasing": replace(only("erasing"), shared_erasing=True),
+    "all": replace(PAPER, flip=True, noise=0),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_views_are_distributed_as_kornias(name):
     """Means and covariances of 6000 views of a picture of saturated colours, in units of their standard error."""
-    a = {
-        "all": replace(PAPER, flip=True, noise=0),
-        "strong colour": replace(NONE, colour=0.5),
-        "shared erasing": replace(only("erasing"), shared_erasing=True),
-    }.get(name) or only(name)
+    a = DISTRIBUTIONS[name]
     axis = torch.arange(16) / 16
     picture = torch.stack(
         [(4 * axis).sin().expand(16, 16), axis[:, None].expand(16, 16), (5 * axis[:, None] * axis).cos()]
