@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .views import COLOUR_CHANGES, affine, erase, moved, resample, tilted
+from .views import affine, change_colours, erase, moved, resample, tilted
 
 FLIPPED, TILTED, COLOURED = 0.5, 0.4, 0.5  # shares of the views
 BOX_RATIO = (0.3, 3.3)  # height to width of what is erased
@@ -102,9 +102,8 @@ class Augmentation:
         most, shape = self.colour, (len(views), 1, 1, 1)
         factors = [_uniform(generator, max(0.0, 1 - most), 1 + most, *shape) for _ in range(3)]
         factors.append(_uniform(generator, -min(most, 0.5), min(most, 0.5), *shape))
-        for index in torch.randperm(4, generator=generator).tolist():
-            views = COLOUR_CHANGES[index](views, factors[index].to(views))
-        return views
+        order = torch.randperm(4, generator=generator).tolist()
+        return change_colours(views, [factor.to(views) for factor in factors], order)
 
     def _box(self, shape: torch.Size, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """The arguments of ``erase``: the box is narrow or flat with equal probability."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .optimisation import TINY
 
@@ -114,6 +115,18 @@ def shift_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
 
 
 COLOUR_CHANGES: tuple[Callable, ...] = (brighten, contrast, saturate, shift_hue)
+
+
+def change_colours(images: torch.Tensor, factors: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tensor:
+    """The changes in the given order, each with its own factor [N, 1, 1, 1]."""
+
+    def all_changes(images: torch.Tensor) -> torch.Tensor:
+        for index in order:
+            images = COLOUR_CHANGES[index](images, factors[index])
+        return images
+
+    # Computed again on the way back: a dozen pictures a view would be kept otherwise.
+    return checkpoint(all_changes, images, use_reentrant=False, preserve_rng_state=False)
 
 
 def erase(images: torch.Tensor, corner: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
