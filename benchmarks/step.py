@@ -70,6 +70,10 @@ def published(nets: Networks, views: int) -> Step:
     z = nets.latent.clone().requires_grad_()
     adam = torch.optim.Adam([z], lr=1.0)
 
+    def decode() -> torch.Tensor:
+        latent = (z / nets.vae.config.scaling_factor).to(nets.vae.dtype)
+        return nets.vae.decode(latent).sample.float() / 2 + 0.5
+
     def losses(pictures: torch.Tensor) -> torch.Tensor:
         image = referee.encode_images(pictures)
         mask, match_ids, caption_ids = referee.encode(PROMPT).for_images(pictures)
@@ -84,7 +88,7 @@ def published(nets: Networks, views: int) -> Step:
 
     def step() -> None:
         with torch.autograd.set_detect_anomaly(True):
-            picture, *_logged = (nets.decode(z) for _ in range(3))
+            picture, *_logged = (decode() for _ in range(3))
             x = square(picture.expand(views, -1, -1, -1), referee.image_size, pooled=True)
             x = maps(x)
             x = x + 0.1 * torch.rand(views, 1, 1, 1, **like) * torch.randn_like(x)

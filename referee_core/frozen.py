@@ -1,8 +1,8 @@
 """Convolutional networks with frozen weights keep less for their backward pass; results and gradients stay the same.
 
 PyTorch keeps every convolution's input, which only the gradient of its weight asks for; and of a group normalisation
-followed by SiLU, as in the decoders of diffusion models, both inputs and the output. Here the input of the normalisation
-is kept alone, and normalised once more on the way back: a third of the memory, at hardly any cost.
+followed by SiLU, as in the decoders of diffusion models, both inputs and the output. Here the normalisation's input
+alone is kept, and normalised once more on the way back: a third of the memory, at hardly any cost.
 """
 
 from typing import Any
