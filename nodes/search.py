@@ -64,7 +64,8 @@ class RefereeSearch(Node):
                 ),
                 AugmentationSocket.Input(
                     "augmentation", optional=True,
-                    tooltip="The random views by which each picture is judged. Without it: 8 views, as in the paper.",
+                    tooltip="The random views by which each picture is judged. Without it: 8 gentle ones, which hide "
+                    "nothing. The paper's hide parts of the picture, and few pictures reach stop_at then.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],

@@ -12,9 +12,9 @@ import comfy.sampler_helpers
 import comfy.utils
 import torch
 
-from ...referee_core.augment import PAPER, Augmentation
+from ...referee_core.augment import Augmentation
 from ...referee_core.memory import OUT_OF_MEMORY
-from ...referee_core.methods.search import Attempt, GoesOn, Verdict, judge_views
+from ...referee_core.methods.search import VIEWS, Attempt, GoesOn, Verdict, judge_views
 from ..sockets import LoadedLoss
 from .batches import most_at_once, noise_of_each, rows_go_alone
 from .differentiable import as_comfyui_does
@@ -24,9 +24,6 @@ from .live import SearchProgress
 from .memory import ENOUGH_VIEWS, load_whole, memory_for, smallest
 from .scoring import numbers
 from .vae import Decoder
-
-VIEWS = 8
-"""Random views of the paper's maps that judge an attempt where no augmentation is connected."""
 
 
 class Picture(NamedTuple):
@@ -45,7 +42,7 @@ class Referee:
 
     def __init__(self, loss: LoadedLoss, augmentation: Augmentation | None):
         self.loss = loss
-        self.augmentation = augmentation or Augmentation(**vars(PAPER) | {"count": VIEWS})
+        self.augmentation = augmentation or VIEWS
 
     def __call__(self, picture: Picture, generator: torch.Generator) -> Verdict:
         at_once = min(self.augmentation.count, ENOUGH_VIEWS)

@@ -8,18 +8,24 @@ its randomness, so it comes out as it would alone.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median_low
 from typing import Any, Protocol
 
 import torch
 
-from ..augment import Augmentation
+from ..augment import PAPER, Augmentation
 from ..losses import MicroBatch, RefereeLoss, expected_loss
 from ..randomness import generators
 
 PURPOSES = ("finished", "predicted")  # each judgement of an attempt has views of its own
 OWN_SEEDS = 2**62  # added to the seeds of the views: the same seed may draw views inside the sampler too
+
+
+VIEWS = replace(PAPER, count=8, rotation=10.0, translation=0.05, perspective=0.1, colour=0.05, erasing=0.0)
+"""Views for judging: enough of them to leave no hold for specks, each gentle enough for a right picture to match in it.
+Of 84 pictures that the demo's models sampled, 56 of them right by the exact judge, 42 right ones and no wrong one matched
+with 0.9 over these; as they are, 48 and 5; over 8 of the paper's, which hide parts of a picture, none."""
 
 
 @dataclass(frozen=True)
