@@ -23,9 +23,9 @@ OWN_SEEDS = 2**62  # added to the seeds of the views: the same seed may draw vie
 
 
 VIEWS = replace(PAPER, count=8, rotation=10.0, translation=0.05, perspective=0.1, colour=0.05, erasing=0.0)
-"""Views for judging: enough of them to leave no hold for specks, each gentle enough for a right picture to match in it.
-Of 84 pictures that the demo's models sampled, 56 of them right by the exact judge, 42 right ones and no wrong one matched
-with 0.9 over these; as they are, 48 and 5; over 8 of the paper's, which hide parts of a picture, none."""
+"""Views for judging: enough of them to leave no hold for specks, each gentle enough that a right picture matches in it.
+The demo's models sampled 84 pictures, 56 of them right by the exact judge. Over these views 42 right ones and no wrong
+one matched with 0.9; as they are, 48 and 5; over 8 of the paper's views, which hide parts of a picture, none."""
 
 
 @dataclass(frozen=True)
