@@ -45,8 +45,8 @@ def off(one, other):
 
 BATCHES = """
 SAMPLERS = (
-    "euler euler_ancestral heun dpm_2_ancestral dpmpp_2s_ancestral dpmpp_sde dpmpp_2m_sde_gpu dpmpp_3m_sde ddpm lcm ipndm "
-    "er_sde sa_solver seeds_2 res_multistep_ancestral uni_pc ddim dpm_fast"
+    "euler euler_ancestral heun dpm_2_ancestral dpmpp_2s_ancestral dpmpp_sde dpmpp_2m_sde_gpu dpmpp_3m_sde ddpm lcm "
+    "ipndm er_sde sa_solver seeds_2 res_multistep_ancestral uni_pc ddim dpm_fast"
 ).split()
 unread = lambda picture, generator: core.Verdict(1.0, {}, None)
 ours = (sampling.default_noise_sampler, sampling.BrownianTreeNoiseSampler)
