@@ -1,7 +1,6 @@
 """Make the help pages' pictures of what a setting does to the image: ``python -m scripts.make_effects --comfyui DIR``.
 
-One run of the pack's small models for each value, and four attempts of a search; prompt, seed and all other settings
-are those of make_screenshots.
+One run of the pack's small models for each value; prompt, seed and all other settings are those of make_screenshots.
 """
 
 import argparse
@@ -11,8 +10,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from .make_screenshots import IMAGES, PROMPT, method
-from .server import Graph, Server
+from .make_screenshots import IMAGES, method
+from .server import Server
 from .workflow import to_api
 
 SIZE = 160
@@ -68,35 +67,6 @@ def views(image):
     return shown
 
 
-def searched(server: Server) -> list[tuple]:
-    """Four seeds and what the search says of each."""
-    from PIL import Image
-
-    from referee_core.plots import to_tensor
-
-    g = Graph()
-    model, clip, vae, referee = g.add("RefereeDemoModels")[:4]
-    positive, negative = (g.add("CLIPTextEncode", clip=clip, text=text)[0] for text in (PROMPT, ""))
-    parts = {
-        "guider": g.add("CFGGuider", model=model, positive=positive, negative=negative, cfg=5.0)[0],
-        "sampler": g.add("KSamplerSelect", sampler_name="euler")[0],
-        "sigmas": g.add("BasicScheduler", model=model, scheduler="normal", steps=15, denoise=1.0)[0],
-        "latent_image": g.add("EmptyLatentImage", width=128, height=128, batch_size=1)[0],
-        "loss": g.add("RefereeLoss", referee=referee, text=PROMPT, itm_weight=1.0, caption_weight=0.0)[0],
-    }
-    settings = {"vae": vae, "attempts": 1, "stop_at": 0.0, "keep": 1, "at_once": 0, "prune_at": 0.0}
-    shown = {}
-    for seed in range(4):
-        _, image, _, report = g.add("RefereeSearch", **parts, **settings, seed=seed)[:4]
-        shown[g.add("PreviewImage", images=image)[0][0]] = g.add("PreviewAny", source=report)[0][0]
-    outputs, found = server.run(g), []
-    for seed, (picture, report) in enumerate(shown.items()):
-        match = float(outputs[report]["text"][0].split("match ")[1].split(" ")[0])
-        file = io.BytesIO(server.image(outputs[picture]["images"][0]))
-        found.append((f"seed {seed}: match {match:.2f}", to_tensor(Image.open(file))))
-    return found
-
-
 def main() -> None:
     from referee_core.plots import strip, to_image
 
@@ -110,7 +80,6 @@ def main() -> None:
             shown = [(label, pictures(server, graph, changes)[0]) for label, changes in sweep.items()]
             to_image(strip(shown, len(shown), SIZE)).save(IMAGES / f"{name}.png")
             print(f"{name}.png")
-        to_image(strip(searched(server), 4, SIZE)).save(IMAGES / "RefereeSearch.png")
         result, film = pictures(server, graph, {})
         to_image(film).save(IMAGES / "filmstrip.png")
         to_image(strip(views(result), 7, SIZE)).save(IMAGES / "views.jpg", quality=88)
