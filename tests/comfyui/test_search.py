@@ -48,6 +48,11 @@ def text(outputs, node) -> str:
     return outputs[node]["text"][0]
 
 
+def shortened(match: float) -> str:
+    """A pattern of what two digits may show of a number that the report gives with three."""
+    return f"({match - 0.0005:.2f}|{match + 0.0005:.2f})"
+
+
 def attempts_of(report: str) -> list[dict]:
     """What the report says of each attempt."""
     found = [LINE.fullmatch(line) for line in report.splitlines()]
@@ -144,7 +149,8 @@ def test_it_stops_at_the_first_that_matches_whatever_the_number_at_once(server, 
     graph.search(attempts=4, keep=1, stop_at=round(matches[third] - 0.002, 3), at_once=at_once)
     shown = watch(server, graph)
     report = [text for text in shown["texts"] if text.startswith("done")][-1]
-    assert f"· match {matches[third]:.2f} (seed {SEED + third}) · {third + 1} of 4 attempts" in report
+    said = rf"· match {shortened(matches[third])} \(seed {SEED + third}\) · {third + 1} of 4 attempts"
+    assert re.search(said, report)
 
 
 def test_the_node_shows_its_attempts_while_it_runs(server, four):
@@ -154,12 +160,14 @@ def test_the_node_shows_its_attempts_while_it_runs(server, four):
     best = max(a["match"] for a in four)
     lines = [line for line in shown["texts"] if line.startswith("attempt")]
     assert re.fullmatch(r"attempt 1/4 · \d+:\d\d left", lines[0])
-    assert any(re.fullmatch(rf"attempt 2/4 · best match {four[0]['match']:.2f} \(seed 7\) · \d+:\d\d left", line)
-               for line in lines)  # fmt: skip
-    assert re.fullmatch(rf"done in \d+:\d\d · match {best:.2f} \(seed \d+\) · 4 of 4 attempts", shown["texts"][-1])
+    second = rf"attempt 2/4 · best match {shortened(four[0]['match'])} \(seed 7\) · \d+:\d\d left"
+    assert any(re.fullmatch(second, line) for line in lines)
+    last = rf"done in \d+:\d\d · match {shortened(best)} \(seed \d+\) · 4 of 4 attempts"
+    assert re.fullmatch(last, shown["texts"][-1])
     improved = sum(a["loss"] == min(b["loss"] for b in four[: i + 1]) for i, a in enumerate(four))
     assert len(shown["pictures"]) == improved
-    assert (12, 12) in shown["progress"] and len({value for value, _ in shown["progress"]}) == 12
+    ticks = [value for value, _ in shown["progress"]]  # ComfyUI leaves out what follows too fast
+    assert {3, 6, 9, 12} <= set(ticks) and ticks == sorted(ticks)
 
 
 def test_scores_and_seeds_are_saved_with_the_pictures(server, four):
