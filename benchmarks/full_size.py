@@ -16,42 +16,12 @@ import torch
 
 from referee_core.augment import Augmentation
 from referee_core.averaging import EMARestart
-from referee_core.hosts.diffusers import GuidedUNet, decoder
 from referee_core.losses import bind
 from referee_core.methods.referee_can_play import Settings, referee_can_play
 from referee_core.priors.sds import SDS
 from referee_core.referees.blip2.config import Blip2Config
-from referee_core.referees.blip2.model import Blip2
-from referee_core.referees.blip2.referee import Blip2Referee
-from referee_core.referees.blip2.text import SPECIAL
-from referee_core.schedules import Schedule
 
-PROMPT = "a green bench and a blue bowl"
-
-
-def randomise(module: torch.nn.Module) -> torch.nn.Module:
-    """Fill an uninitialised module from one block of random numbers."""
-    numbers = torch.randn(2**22, generator=torch.Generator().manual_seed(0))
-    for name, p in module.state_dict(keep_vars=True).items():
-        values = numbers.repeat(-(-p.numel() // len(numbers)))[: p.numel()].view(p.shape)
-        spread = p[0].numel() ** -0.5 if p.ndim > 1 else 0.02
-        p.data.copy_(values * spread + (p.ndim == 1 and name.endswith("weight")))
-    return module.eval().requires_grad_(False)
-
-
-def build(make, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    with torch.device("meta"):
-        module = make()
-    return randomise(module.to(dtype).to_empty(device=device))
-
-
-def load_referee(device: torch.device) -> Blip2Referee:
-    config = Blip2Config()
-    network = build(lambda: Blip2(config), device, torch.float32)
-    network.vision.to(torch.bfloat16)
-    words = [*SPECIAL, *PROMPT.split()]
-    words = list(dict.fromkeys(words))
-    return Blip2Referee(network, words + [f"word{i}" for i in range(config.vocab_size - len(words))])
+from .networks import PROMPT, full_size, matrix_rate
 
 
 def referee_flops(config: Blip2Config) -> float:
@@ -60,18 +30,6 @@ def referee_flops(config: Blip2Config) -> float:
     linear = 2 * tokens * config.vision_dim * (4 * config.vision_dim + 2 * config.vision_mlp_dim)
     attention = 4 * tokens**2 * config.vision_dim
     return 2 * config.vision_depth * (linear + attention)
-
-
-def matrix_rate(device: torch.device, size: int = 8192, repeats: int = 20) -> float:
-    """The card's bf16 matrix product: operations a second."""
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    for counted in (False, True):
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        for _ in range(repeats if counted else 3):
-            a @ a
-        torch.cuda.synchronize()
-    return repeats * 2 * size**3 / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -84,17 +42,8 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_card = device.type == "cuda"
 
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-
-    unet = build(lambda: UNet2DConditionModel(cross_attention_dim=768), device, torch.bfloat16)
-    kl = dict(
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
-    vae = build(lambda: AutoencoderKL(**kl), device, torch.bfloat16)
-    referee = load_referee(device)
-    context = torch.randn(1, 77, 768, device=device)
-    alphas = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
+    nets = full_size(device, arguments.size)
+    referee, vae = nets.referee, nets.vae
     rate = matrix_rate(device) if on_card else None
     loss = bind(referee, PROMPT, itm=1.0, caption=1.0)
     print(
@@ -113,10 +62,10 @@ def main() -> None:
         if on_card:
             torch.cuda.reset_peak_memory_stats()
         run = referee_can_play(
-            torch.randn(1, 4, arguments.size // 8, arguments.size // 8, device=device),
-            decoder(vae),
+            nets.latent,
+            nets.decode,
             loss,
-            SDS(GuidedUNet(unet, alphas, context, context, 30.0), Schedule(800.0, 400.0)),
+            SDS(nets.denoiser),
             Augmentation(count=views),
             EMARestart(),
             Settings(steps=arguments.steps + 1, tail=0, micro_batch=arguments.micro_batch),

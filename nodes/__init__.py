@@ -12,6 +12,7 @@ from .priors import RefereeSDSGuidance
 from .referee_can_play import RefereeOptimizer, RefereeSampler
 from .regularizers import RefereeAugmentation, RefereeEMARestart
 from .score import RefereeScore
+from .search import RefereeSearch
 
 
 def register_model_folder() -> None:
@@ -41,6 +42,7 @@ class RefereeExtension(ComfyExtension):
             RefereeOptimizer,
             RefereeSampler,
             RefereeScore,
+            RefereeSearch,
             RefereeHistoryPlot,
             RefereeFilmstrip,
             RefereeGradientView,

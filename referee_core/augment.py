@@ -7,7 +7,11 @@ adversarial picture that satisfies the referee and nobody else (its Table 2).
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
+
+from .views import affine, change_colours, erase, moved, resample, tilted
+
+FLIPPED, TILTED, COLOURED = 0.5, 0.4, 0.5  # shares of the views
+BOX_RATIO = (0.3, 3.3)  # height to width of what is erased
 
 
 @dataclass(frozen=True)
@@ -55,25 +59,6 @@ class Augmentation:
         if not 0 <= self.keep <= self.count:
             raise ValueError(f"augmentation keep must lie between 0 (all) and count ({self.count}), got {self.keep}")
 
-    def maps(self) -> list:
-        """Kornia's modules for the maps that are switched on, in order."""
-        import kornia.augmentation as K  # heavy; ComfyUI's start must not pay for it
-
-        maps = []
-        if self.flip:
-            maps.append(K.RandomHorizontalFlip(p=0.5))
-        if self.rotation or self.translation:
-            shift = (self.translation, self.translation) if self.translation else None
-            maps.append(K.RandomAffine(self.rotation, translate=shift, p=1.0))
-        if self.perspective:
-            maps.append(K.RandomPerspective(self.perspective, p=0.4))
-        if self.colour:
-            maps.append(K.ColorJitter(self.colour, self.colour, self.colour, min(self.colour, 0.5), p=0.5))
-        if self.erasing:
-            scale = (self.erasing / 4, self.erasing)
-            maps.append(K.RandomErasing(scale=scale, ratio=(0.3, 3.3), p=1.0, same_on_batch=self.shared_erasing))
-        return maps
-
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Random views of images.
 
@@ -82,27 +67,56 @@ class Augmentation:
             generator: a CPU generator; the only source of randomness.
         Returns: [N, 3, H, W]; gradients reach ``images``.
         """
-        views = images
-        if self.crop:
-            views = self._crop(views, generator)
-        seed = int(torch.randint(2**62, (), generator=generator))
-        with torch.random.fork_rng(devices=[]):  # kornia draws from the global CPU generator
-            torch.default_generator.manual_seed(seed)
-            for augment in self.maps():
-                views = augment(views)
-        spread = self.noise * torch.rand(len(views), 1, 1, 1, generator=generator)
-        spread = (spread.square() + self.extra_noise**2).sqrt()
+        count = len(images)
+        views = resample(images, *self._geometry(images.shape, generator))
+        if self.colour:
+            chosen = (_uniform(generator, 0, 1, count) < COLOURED).nonzero()[:, 0].to(images.device)
+            views = views.index_copy(0, chosen, self._colour(views[chosen], generator))
+        if self.erasing:
+            views = erase(views, *self._box(images.shape, generator))
         if self.noise or self.extra_noise:
-            views = views + (spread * torch.randn(views.shape, generator=generator)).to(views)
+            spread = _uniform(generator, 0, self.noise, count, 1, 1, 1)
+            spread = (spread.square() + self.extra_noise**2).sqrt().float()
+            views = views + torch.randn(views.shape, generator=generator).mul_(spread).to(views)
         return views
 
-    def _crop(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        scale = 1 - self.crop * torch.rand(len(images), generator=generator)
-        shift = (1 - scale)[:, None] * (2 * torch.rand(len(images), 2, generator=generator) - 1)
-        theta = torch.zeros(len(images), 2, 3)
-        theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale, scale, shift
-        grid = F.affine_grid(theta.to(images), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    def _geometry(self, shape: torch.Size, generator: torch.Generator) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The arguments of ``resample``."""
+        count, size = shape[0], torch.tensor([shape[3], shape[2]], dtype=torch.float64)
+        framed, zoom = [], None
+        if self.crop or self.flip:
+            scale = 1 - _uniform(generator, 0, self.crop, count, 1)
+            shift = (1 - scale) * _uniform(generator, -1, 1, count, 2) * size / 2
+            mirror = torch.where(_uniform(generator, 0, 1, count, 1) < FLIPPED * self.flip, -1.0, 1.0)
+            zoom = affine(torch.diag_embed(scale * torch.cat([mirror, torch.ones_like(mirror)], dim=1)), shift)
+        if self.perspective:
+            applied = _uniform(generator, 0, 1, count, 1, 1) < TILTED
+            framed.append(tilted(applied * _uniform(generator, 0, self.perspective, count, 4, 2) * size / 2, size))
+        if self.rotation or self.translation:
+            degrees = _uniform(generator, -self.rotation, self.rotation, count)
+            framed.append(moved(degrees, _uniform(generator, -self.translation, self.translation, count, 2) * size))
+        return framed, zoom
+
+    def _colour(self, views: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Brightness, contrast, saturation and hue, in an order that all views of a call share."""
+        most, shape = self.colour, (len(views), 1, 1, 1)
+        factors = [_uniform(generator, max(0.0, 1 - most), 1 + most, *shape) for _ in range(3)]
+        factors.append(_uniform(generator, -min(most, 0.5), min(most, 0.5), *shape))
+        order = torch.randperm(4, generator=generator).tolist()
+        return change_colours(views, [factor.to(views) for factor in factors], order)
+
+    def _box(self, shape: torch.Size, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """The arguments of ``erase``: the box is narrow or flat with equal probability."""
+        count, size = 1 if self.shared_erasing else shape[0], torch.tensor([shape[3], shape[2]])
+        area = _uniform(generator, self.erasing / 4, self.erasing, count) * size.prod()
+        flat, narrow = (_uniform(generator, *sorted((1, limit)), count) for limit in BOX_RATIO)
+        ratio = torch.where(_uniform(generator, 0, 1, count) < 0.5, flat, narrow)  # of height to width
+        sides = torch.stack([area / ratio, area * ratio], dim=1).sqrt().round().clamp(min=1).minimum(size)
+        return (_uniform(generator, 0, 1, count, 2) * (size - sides + 1)).floor(), sides
+
+
+def _uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> torch.Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
 PAPER = Augmentation()

@@ -58,6 +58,14 @@ class RefereeLoss:
             found += [name for term, name in names.items() if term == one.referee.probability and one.weights[term] > 0]
         return found
 
+    def check_stop(self, stop_at: float) -> None:
+        """Raises ValueError if a run shall stop at a probability that this loss does not give."""
+        if stop_at and not self.matching():
+            names = " or ".join(f"'{name}'" for name in self.probabilities()) or "another loss"
+            raise ValueError(
+                f"'stop_at' needs the probability of a match: give {names} a weight above 0, or set it to 0."
+            )
+
     def match(self, terms: dict[str, torch.Tensor]) -> torch.Tensor | None:
         """Probability exp(-L) that each image matches its text [B], the least of several; None without such a term."""
         matching = [terms[name] for name in self.matching()]
@@ -107,6 +115,7 @@ def expected_loss(
     augmentation: Augmentation,
     generators: Sequence[torch.Generator],
     micro_batch: MicroBatch,
+    gradients: bool = True,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """L~_y(x) and its backward pass: adds d(sum over images of L~)/d(images) to ``images.grad``.
 
@@ -116,6 +125,7 @@ def expected_loss(
     Args:
         images: [B, 3, H, W], a leaf that requires grad; values outside [0, 1] are clamped straight through.
         generators: one CPU generator an image.
+        gradients: False leaves the backward pass out.
     Returns: (L~ [B], each unweighted term's mean over views [B] by name), detached.
     """
     total, terms = images.new_zeros(len(images)), {}
@@ -129,8 +139,9 @@ def expected_loss(
             scores, _, _ = _judge(bound, views.detach(), micro_batch, gradients=False)
             views = views[_hardest(scores, augmentation)]
         kept = len(views) // len(images)
-        weighted, values, gradients = _judge(bound, views.detach(), micro_batch)
-        views.backward(gradients / kept)
+        weighted, values, slopes = _judge(bound, views.detach(), micro_batch, gradients)
+        if gradients:
+            views.backward(slopes / kept)
         total += weighted.view(len(images), kept).mean(1)
         means = values.view(-1, len(images), kept).mean(2)
         terms.update(zip((name for i in indices for name in loss.term_names(i)), means, strict=True))

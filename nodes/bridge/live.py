@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,7 @@ import comfy.utils
 import torch
 from server import PromptServer
 
+from ...referee_core.methods.search import Attempt
 from ...referee_core.plots import to_image
 from ...referee_core.record import Step
 from .curves import begin, send, workflow_id
@@ -32,22 +34,49 @@ def minutes(seconds: float) -> str:
     return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
 
 
-class Progress:
-    """Shows a run on its node, at most four times a second.
+class Panel:
+    """What every run shows on its node: a status line, a picture, a chart and ComfyUI's progress bar.
 
     Args:
         node_id: the node's path, or None if another node calls it: then ComfyUI's own progress bar is all there is.
-        steps: how many were asked for.
+        points: along the chart. ticks: of the progress bar.
         extra_pnginfo: what ComfyUI knows about the graph, if anything.
     """
 
-    def __init__(self, node_id: str | None, steps: int, extra_pnginfo: dict | None):
-        self.node_id, self.steps = node_id, steps
-        self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
-        self.next_preview = self.next_rows = 0.0
-        self.began, self.first, self.views = time.monotonic(), None, 0
+    def __init__(self, node_id: str | None, points: int, ticks: int, extra_pnginfo: dict | None):
+        self.node_id = node_id
+        self.bar = comfy.utils.ProgressBar(ticks, node_id=node_id)
+        self.began = time.monotonic()
         self.unsent: list[dict] = []
-        self.run = None if node_id is None else begin(workflow_id(extra_pnginfo), node_id, steps)
+        self.run = None if node_id is None else begin(workflow_id(extra_pnginfo), node_id, points)
+
+    def left(self, done: float, all_in_all: float) -> str:
+        """As "0:52 left"."""
+        return f"{minutes((time.monotonic() - self.began) / done * (all_in_all - done))} left"
+
+    def closing(self) -> str:
+        return f"done in {minutes(time.monotonic() - self.began)}"
+
+    def show(self, status: str, picture: torch.Tensor | None = None) -> None:
+        """A status line, the picture [B, 3, H, W] if there is a new one, and the rows of the chart not sent yet."""
+        show_text(self.node_id, status)
+        if self.run is not None:
+            news = {"status": status} if picture is None else {"status": status, "picture": data_url(picture)}
+            send(self.run, self.unsent, **news)
+        self.unsent = []
+
+    def move_bar(self, done: int, ticks: int, images: torch.Tensor | None = None) -> None:
+        preview = None if images is None else ("JPEG", to_image(images[0].detach()), PREVIEW_SIZE)
+        self.bar.update_absolute(done, ticks, preview)
+
+
+class Progress(Panel):
+    """Shows an optimisation of ``steps`` steps, at most four times a second."""
+
+    def __init__(self, node_id: str | None, steps: int, extra_pnginfo: dict | None):
+        super().__init__(node_id, steps, steps, extra_pnginfo)
+        self.steps, self.first, self.views = steps, None, 0
+        self.next_preview = self.next_rows = 0.0
 
     def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """After each step; ``decode`` gives the picture [B, 3, H, W] of a step that needed none itself."""
@@ -60,15 +89,15 @@ class Progress:
             picture = step.picture(decode)
             self.next_preview = now + max(1 / UPDATES_A_SECOND, (time.monotonic() - now) / PREVIEW_SHARE)
         if picture is not None or now >= self.next_rows or step.index + 1 == step.steps:
-            self._show(self.status(step), picture)
+            self.show(self.status(step), picture)
             self.next_rows = now + 1 / UPDATES_A_SECOND
-        self._move_bar(step.index + 1, step.steps, picture)
+        self.move_bar(step.index + 1, step.steps, picture)
 
     def finish(self, images: torch.Tensor, scores: Scores | None, notes: Sequence[str] = ()) -> None:
         """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20",
         with what the user should know below."""
-        self._show("\n".join([self.summary(scores), *notes]), images)
-        self._move_bar(self.steps, self.steps, images)
+        self.show("\n".join([self.summary(scores), *notes]), images)
+        self.move_bar(self.steps, self.steps, images)
 
     def status(self, step: Step) -> str:
         """One line: "step 63/160 · match 0.94 · loss 1.20 · restart in 37 · 0:52 left", of the first image."""
@@ -81,7 +110,7 @@ class Progress:
         if step.note:
             parts.append(step.note)
         done = step.index + 1 - self.first
-        parts.append(f"{minutes((time.monotonic() - self.began) / done * (step.steps - step.index - 1))} left")
+        parts.append(self.left(done, done + step.steps - step.index - 1))
         if 0 < step.views_at_once < self.views:
             parts.append(
                 f"memory ran out, {step.views_at_once} views at a time: lower views_at_once or the number of views"
@@ -90,7 +119,7 @@ class Progress:
 
     def summary(self, scores: Scores | None) -> str:
         """The closing line; of a batch, the best image's numbers."""
-        parts = [f"done in {minutes(time.monotonic() - self.began)}"]
+        parts = [self.closing()]
         if scores is not None:
             best = scores.ranking()[0]
             parts += [f"match {scores.matches[best]:.2f}"] if scores.matches[best] is not None else []
@@ -98,16 +127,65 @@ class Progress:
             parts += [f"best of {len(scores.losses)}: image {best + 1}"] if len(scores.losses) > 1 else []
         return " · ".join(parts)
 
-    def _show(self, status: str, picture: torch.Tensor | None) -> None:
-        show_text(self.node_id, status)
-        if self.run is not None:
-            news = {"status": status} if picture is None else {"status": status, "picture": data_url(picture)}
-            send(self.run, self.unsent, **news)
-        self.unsent = []
 
-    def _move_bar(self, done: int, steps: int, images: torch.Tensor | None) -> None:
-        preview = None if images is None else ("JPEG", to_image(images[0].detach()), PREVIEW_SIZE)
-        self.bar.update_absolute(done, steps, preview)
+class SearchProgress(Panel):
+    """Shows a search of ``attempts``, each of so many steps; the match of each is a point of the chart."""
+
+    def __init__(self, node_id: str | None, attempts: int, steps: int, extra_pnginfo: dict | None):
+        super().__init__(node_id, attempts, attempts * steps, extra_pnginfo)
+        self.attempts, self.steps = attempts, steps
+        self.tried, self.best, self.next_status = 0, None, 0.0
+
+    def step(self, at_once: int, steps: int) -> None:
+        """So many attempts at once have made so many steps."""
+        done, now = self.tried * self.steps + at_once * steps, time.monotonic()
+        if now >= self.next_status:
+            self.show(self.status(at_once, done))
+            self.next_status = now + 1 / UPDATES_A_SECOND
+        self.move_bar(done, self.attempts * self.steps)
+
+    def sampled(self, attempts: int) -> None:
+        """So many attempts in all have been sampled."""
+        self.tried = attempts
+
+    def judged(self, attempt: Attempt, best: Attempt | None) -> None:
+        """One more attempt is done."""
+        self.unsent.append(attempt_row(attempt))
+        news = best is not self.best
+        self.best = best
+        done = self.attempts * self.steps if attempt.index + 1 == self.attempts else self.tried * self.steps
+        picture = best.picture.image.movedim(-1, 1) if news and best is not None else None
+        self.show(self.status(1, done), picture)
+        self.move_bar(done, self.attempts * self.steps, picture)
+
+    def finish(self, tried: int, notes: Sequence[str]) -> None:
+        """Leave a line: "done in 0:52 · match 0.94 (seed 3) · attempt 5 of 8"."""
+        text = f"{self.closing()} · {best_of(self.best)} · {tried} of {self.attempts} attempts"
+        self.show("\n".join([text, *notes]))
+        self.move_bar(self.attempts * self.steps, self.attempts * self.steps)
+
+    def status(self, at_once: int, done: int) -> str:
+        """One line: "attempt 5/8 · best match 0.94 (seed 3) · 0:52 left"."""
+        first, last = min(self.tried + 1, self.attempts), min(self.tried + at_once, self.attempts)
+        parts = [f"attempt {first}/{self.attempts}" if first >= last else f"attempts {first}-{last}/{self.attempts}"]
+        parts += [f"best {best_of(self.best)}"] if self.best is not None else []
+        return " · ".join([*parts, self.left(done, self.attempts * self.steps)])
+
+
+def best_of(attempt: Attempt) -> str:
+    """As "match 0.94 (seed 3)", or its loss where there is no match."""
+    verdict = attempt.verdict
+    number = f"loss {verdict.loss:.2f}" if verdict.match is None else f"match {verdict.match:.2f}"
+    return f"{number} (seed {attempt.seed})"
+
+
+def attempt_row(attempt: Attempt) -> dict:
+    """An attempt for the chart: its match, or its loss where there is none; one that was given up is a mark."""
+    verdict, scalars = attempt.verdict, {}
+    if verdict is not None:
+        name, value = ("loss", verdict.loss) if verdict.match is None else ("match", verdict.match)
+        scalars = {name: {name: round(value, 4)}} if math.isfinite(value) else {}
+    return {"step": attempt.index, "marked": verdict is None, "scalars": scalars}
 
 
 def row(step: Step) -> dict:

@@ -8,6 +8,7 @@ import comfy.model_management
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from ...referee_core.frozen import Frozen
 from ...referee_core.losses import RefereeLoss
 from ...referee_core.memory import OUT_OF_MEMORY, is_out_of_memory
 from .gradients import OrdinaryTensors
@@ -105,7 +106,11 @@ def memory_for(what: str, remedy: str = REMEDY) -> Iterator[None]:
 def checkpoint_blocks(blocks: Iterable[torch.nn.Module], undo: ExitStack) -> None:
     """Compute these modules twice, until ``undo`` is closed; what they keep for the backward pass is not kept."""
 
-    def twice(forward):
+    def twice(plain):
+        def forward(*a, **k):
+            with Frozen():
+                return plain(*a, **k)
+
         context = lambda: (nullcontext(), OrdinaryTensors())  # noqa: E731  (the backward pass lies outside the block's own)
         return lambda *a, **k: checkpoint(forward, *a, use_reentrant=False, context_fn=context, **k)
 

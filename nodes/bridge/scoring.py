@@ -23,12 +23,14 @@ class Scores:
         terms: the loss's unweighted parts by name; none where the image is not finite.
         matches: probability of a match, None where the loss has no such term or it is not finite.
         texts: what the images were judged against.
+        seeds: what each was made from, where that is known.
     """
 
     losses: list[float]
     terms: list[dict[str, float]]
     matches: list[float | None]
     texts: list[str]
+    seeds: Sequence[int] = ()
 
     def ranking(self) -> list[int]:
         """Indices of the images, lowest loss first; what is not finite comes last."""
@@ -36,13 +38,8 @@ class Scores:
 
     def report(self) -> str:
         """One line an image."""
-        return "\n".join(f"image {i + 1}: {self._line(i)}" for i in range(len(self.losses)))
-
-    def _line(self, i: int) -> str:
-        if not self.terms[i]:
-            return "not finite (NaN or infinity), so it ranks last: the VAE that decoded it may need bf16 or fp32"
-        named = {"loss": self.losses[i], "match": self.matches[i], **self.terms[i]}
-        return " · ".join(f"{name} {value:.3f}" for name, value in named.items() if value is not None)
+        lines = map(numbers, self.losses, self.terms, self.matches)
+        return "\n".join(f"image {i}: {line}" for i, line in enumerate(lines, 1))
 
     def write_into(self, hidden: Any, display_name: str, order: Sequence[int] | None = None) -> None:
         """Add the numbers to what ComfyUI's save nodes write into the files of this run, beside the workflow:
@@ -65,8 +62,9 @@ class Scores:
         texts, images = nodes[key]["text"], nodes[key]["images"]
         texts += [text for text in self.texts if text not in texts]
         for i in range(len(self.losses)) if order is None else order:
-            numbers = {"match": self.matches[i], "loss": self.losses[i], **self.terms[i]}
-            images.append({"image": len(images) + 1, **{name: _json(value) for name, value in numbers.items()}})
+            seed = {"seed": self.seeds[i]} if self.seeds else {}
+            rated = {"match": self.matches[i], "loss": self.losses[i], **self.terms[i]}
+            images.append({"image": len(images) + 1, **seed, **{name: _json(value) for name, value in rated.items()}})
 
 
 def score(loss: LoadedLoss, images: torch.Tensor, after_each: Callable[[], Any] = lambda: None) -> Scores:
@@ -85,7 +83,20 @@ def score(loss: LoadedLoss, images: torch.Tensor, after_each: Callable[[], Any] 
         terms.append({name: float(value) for name, value in found.items()})
         matches.append(float(match) if match is not None and match.isfinite() else None)
         after_each()
-    return Scores(losses, terms, matches, [getattr(part.text, "text", str(part.text)) for part in loss.loss.bound])
+    return Scores(losses, terms, matches, texts_of(loss))
+
+
+def numbers(loss: float, terms: dict[str, float], match: float | None) -> str:
+    """As "loss 1.203 · match 0.936 · itm 0.066 · caption 1.137"."""
+    if not terms:
+        return "not finite (NaN or infinity), so it ranks last: the VAE that decoded it may need bf16 or fp32"
+    named = {"loss": loss, "match": match, **terms}
+    return " · ".join(f"{name} {value:.3f}" for name, value in named.items() if value is not None)
+
+
+def texts_of(loss: LoadedLoss) -> list[str]:
+    """What images are judged against, as the referees read it."""
+    return [getattr(part.text, "text", str(part.text)) for part in loss.loss.bound]
 
 
 def title_of(workflow: Any, node_id: str) -> str:

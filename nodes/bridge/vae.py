@@ -6,6 +6,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
+from ...referee_core.frozen import Frozen
 from .memory import checkpoint_blocks
 
 CHECKPOINTED = ("ResnetBlock", "AttnBlock", "Upsample", "ResidualBlock", "AttentionBlock")  # in ComfyUI's autoencoders
@@ -69,7 +70,8 @@ class Decoder:
     def __call__(self, latent: torch.Tensor) -> torch.Tensor:
         image = latent[:, :, 0] if latent.ndim == 5 else latent
         image = image.to(self.patcher.load_device, self.dtype)
-        decoded = self.module.decode(image[:, :, None] if self.video else image).float()
+        with Frozen():
+            decoded = self.module.decode(image[:, :, None] if self.video else image).float()
         decoded = decoded[:, :, 0] if decoded.ndim == 5 else decoded
         return decoded.to(latent.device) * self.scale + self.shift
 

@@ -1,11 +1,13 @@
 """The methods on the components of a diffusers pipeline (Stable Diffusion family with a UNet)."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..frozen import Frozen
 from ..interfaces import NoiseLevel
 
 
@@ -96,6 +98,7 @@ def decoder(vae) -> Callable[[torch.Tensor], torch.Tensor]:
 
     def decode(z: torch.Tensor) -> torch.Tensor:
         latent = (z / vae.config.scaling_factor + shift).to(vae.dtype)
-        return vae.decode(latent).sample.float() / 2 + 0.5
+        with nullcontext() if vae.is_gradient_checkpointing else Frozen():
+            return vae.decode(latent).sample.float() / 2 + 0.5
 
     return decode

@@ -201,9 +201,8 @@ def _at_work(
         raise ValueError(
             f"A 'tail' of {tail} leaves none of the {s.steps} steps for the referee: lower it, or add steps."
         )
-    if s.stop_at and loss is not None and not loss.matching():
-        names = " or ".join(f"'{name}'" for name in loss.probabilities()) or "another loss"
-        raise ValueError(f"'stop_at' needs the probability of a match: give {names} a weight above 0, or set it to 0.")
+    if loss is not None:
+        loss.check_stop(s.stop_at)
     return loss, prior, tail
 
 

@@ -14,7 +14,7 @@ IDS = {
     "RefereeLoader", "RefereeConvert", "RefereeDemoModels", "RefereeLoss",
     "RefereeCombineLosses", "RefereeAugmentation", "RefereeSDSGuidance", "RefereeEMARestart",
     "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot",
-    "RefereeFilmstrip", "RefereeGradientView",
+    "RefereeFilmstrip", "RefereeGradientView", "RefereeSearch",
 }  # fmt: skip
 
 

@@ -3,9 +3,12 @@
 import random
 from dataclasses import replace
 
+import kornia.augmentation as K
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from referee_core.augment import NONE, PAPER, REFERENCE_CODE, Augmentation
 
@@ -208,3 +211,76 @@ def test_impossible_counts_are_refused(wrong):
 def test_the_paper_neither_flips_nor_crops_and_draws_30_views():
     assert PAPER.count == 30 and not PAPER.flip and not PAPER.crop
     assert REFERENCE_CODE.count == 10 and REFERENCE_CODE.extra_noise == 0.2 and not REFERENCE_CODE.flip
+
+
+def kornias(a: Augmentation) -> torch.nn.Module:
+    """The same maps by kornia's modules, one after the other, as its users and the authors of the paper have them."""
+    maps = [K.RandomHorizontalFlip(p=0.5)] if a.flip else []
+    if a.rotation or a.translation:
+        shift = (a.translation, a.translation) if a.translation else None
+        maps.append(K.RandomAffine(a.rotation, translate=shift, p=1.0))
+    if a.perspective:
+        maps.append(K.RandomPerspective(a.perspective, p=0.4))
+    if a.colour:
+        maps.append(K.ColorJitter(*[a.colour] * 4, p=0.5))
+    if a.erasing:
+        maps.append(
+            K.RandomErasing(scale=(a.erasing / 4, a.erasing), ratio=(0.3, 3.3), p=1.0, same_on_batch=a.shared_erasing)
+        )
+    return torch.nn.Sequential(*maps)
+
+
+def moments(draw, calls: int = 150, views: int = 40) -> torch.Tensor:
+    """Means and second moments of a coarse look at the views of each call, [calls, moments]: what a call's views share
+    must not count as many draws."""
+    found = []
+    for _ in range(calls):
+        seen = F.avg_pool2d(draw(views), 4).flatten(1)
+        found.append(torch.cat([seen.mean(0), (seen.T @ seen / len(seen)).flatten()]))
+    return torch.stack(found).double()
+
+
+DISTRIBUTIONS = {
+    "affine": replace(NONE, rotation=30, translation=0.1),
+    "perspective": only("perspective"),
+    "colour": only("colour"),
+    "strong colour": replace(NONE, colour=0.5),
+    "erasing": only("erasing"),
+    "shared erasing": replace(only("erasing"), shared_erasing=True),
+    "all": replace(PAPER, flip=True, noise=0),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_views_are_distributed_as_kornias(name):
+    """Means and covariances of 6000 views of a picture of saturated colours, in units of their standard error."""
+    a = DISTRIBUTIONS[name]
+    axis = torch.arange(16) / 16
+    picture = torch.stack(
+        [(4 * axis).sin().expand(16, 16), axis[:, None].expand(16, 16), (5 * axis[:, None] * axis).cos()]
+    )
+    picture = picture.clamp(0, 1).expand(40, -1, -1, -1)
+    stream, modules = generator(3), kornias(a)
+    ours = moments(lambda _: a(picture, stream))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        theirs = moments(lambda _: modules(picture))
+    error = ((ours.var(0) + theirs.var(0)) / len(ours)).sqrt()
+    blur = 0.002 if name == "all" else 1e-6  # kornia interpolates twice, which loses a little contrast
+    assert ((ours.mean(0) - theirs.mean(0)).abs() < 5 * error + blur).all()
+
+
+def test_all_maps_of_a_picture_are_one_interpolation_there_and_one_back():
+    class Count(TorchDispatchMode):
+        sampled = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.sampled += "grid_sampl" in str(function)
+            return function(*args, **kwargs or {})
+
+    leaf = pictures(4).requires_grad_()
+    with Count() as count:
+        views = replace(PAPER, flip=True, crop=0.2)(leaf, generator())
+        assert count.sampled == 1
+        views.sum().backward()
+    assert count.sampled == 2

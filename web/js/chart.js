@@ -1,11 +1,12 @@
-// What a node shows of its run: a chart of the losses, restarts as dashed lines; on a subgraph that holds such a
-// node also its status line and picture. Fed by the server's messages "referee.steps" (nodes/bridge/curves.py says what
-// a run is); what a page has missed is fetched when a graph is opened. Without the functions it needs it does nothing.
+// What a node shows of its run: a chart of the losses or matches, with dashed lines at restarts and at what was given up;
+// on a subgraph that holds such a node also its status line and picture. Fed by the server's messages "referee.steps"
+// (nodes/bridge/curves.py says what a run is); what a page has missed is fetched when a graph is opened. Without the
+// functions it needs it does nothing.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { draw } from "./plot.js";
 
-const NODES = ["RefereeOptimizer"]; // whose runs are shown
+const NODES = ["RefereeOptimizer", "RefereeSearch"]; // whose runs are shown
 const WIDTH = 430; // of a new node, so that the status line fits
 const CHART = 110, STATUS = 20, PICTURE = 200; // heights
 

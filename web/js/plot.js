@@ -1,5 +1,5 @@
-// Draws a run's rows on a canvas: the group "loss" where there is one, otherwise the norms of the gradients.
-const GROUPS = ["loss", "gradient norm"];
+// Draws a run's rows on a canvas: the first of these groups that there is.
+const GROUPS = ["match", "loss", "gradient norm"];
 const COLOURS = ["#e8a33d", "#5fb3f3", "#7fd08a", "#d98ad6", "#e57373", "#b0b0b0"];
 const FRAME = "rgba(160,160,160,0.8)";
 

@@ -1,0 +1,85 @@
+"""Several seeds in one batch of ComfyUI's samplers, each as it would go alone.
+
+ComfyUI draws the noise of a whole batch from one generator, so that an image's noise depends on its neighbours. Here
+each row gets its own; where a row cannot be told from its neighbours, there is no batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.controlnet
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.extra_samplers import uni_pc
+from comfy.k_diffusion import sampling
+
+OWN_SAMPLERS = (sampling.__name__, uni_pc.__name__)
+DRAWS = ("default_noise_sampler", "BrownianTreeNoiseSampler")  # where they take their noise from
+TOGETHER = ("sample_ar_video",)  # noise from elsewhere
+TOGETHER_OPTIONS = ("s_churn", "noise_clip_std", "noise_sampler")  # noise from elsewhere, or measured over the batch
+SEEDED_CONDS = ("unclip_conditioning", "noise_augmentation")  # conditioning that itself draws noise from the seed
+
+
+def rows_go_alone(sampler: Any, guider: Any, masked: bool) -> bool:
+    """Whether what happens to a row of a batch is known not to depend on the others, given ``noise_of_each``.
+
+    masked: whether the latent has a mask.
+    """
+    if not isinstance(sampler, comfy.samplers.KSAMPLER):
+        return False
+    function = sampler.sampler_function
+    own = getattr(function, "__module__", "") in OWN_SAMPLERS and function.__name__ not in TOGETHER
+    plain = not any(sampler.extra_options.get(name) for name in TOGETHER_OPTIONS)
+    random_inpainting = masked and sampler.inpaint_options.get("random", False)
+    conds = getattr(guider, "original_conds", None)
+    return own and plain and not random_inpainting and conds is not None and _same_for_all(conds)
+
+
+def _same_for_all(value: Any) -> bool:
+    """Whether a conditioning says the same to each row: ComfyUI gives the second row of a batch the second of several
+    prompts or hints."""
+    if isinstance(value, torch.Tensor):
+        return value.ndim < 2 or len(value) == 1
+    if isinstance(value, dict):
+        return not any(value.get(name) for name in SEEDED_CONDS) and all(map(_same_for_all, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_same_for_all, value))
+    if isinstance(value, comfy.controlnet.ControlBase):
+        hints = (value.cond_hint_original, getattr(value, "extra_concat_orig", None), value.previous_controlnet)
+        return _same_for_all(hints)
+    return True
+
+
+@contextmanager
+def noise_of_each(seeds: Sequence[int]) -> Iterator[None]:
+    """Within, ComfyUI's samplers draw the noise of row i as they would for this row alone with ``seeds[i]``."""
+
+    def by_row(make: Any) -> Any:
+        def made(x: torch.Tensor, *args: Any, seed: Any = None, **options: Any) -> Any:
+            each = [make(row, *args, seed=own, **options) for row, own in zip(x.split(1), seeds, strict=True)]
+            return lambda sigma, sigma_next: torch.cat([draw(sigma, sigma_next) for draw in each])
+
+        return made
+
+    before = {name: getattr(sampling, name) for name in DRAWS}
+    try:
+        for name, make in before.items():
+            setattr(sampling, name, by_row(make))
+        yield
+    finally:
+        for name, make in before.items():
+            setattr(sampling, name, make)
+
+
+def most_at_once(patcher: Any, shape: Sequence[int]) -> int:
+    """How many latents of a shape [1, C, ...] a diffusion model takes in one batch, prompt and negative together. On a
+    CPU one: it is busy with one, and one after another they are bit-equal to themselves alone."""
+    management = comfy.model_management
+    if management.is_device_cpu(patcher.load_device):
+        return 1
+    free = management.get_free_memory(patcher.load_device) - management.extra_reserved_memory()
+    free -= max(0, patcher.model_size() - patcher.loaded_size())
+    each = patcher.memory_required([2, *shape[1:]])
+    return max(1, int(free / (1.5 * each)))  # 1.5: as much room as ComfyUI itself leaves

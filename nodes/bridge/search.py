@@ -1,0 +1,187 @@
+"""Search under ComfyUI: a guider and a sampler make the attempts, the VAE decodes them, the referee judges them."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import comfy.sample
+import comfy.sampler_helpers
+import comfy.utils
+import torch
+
+from ...referee_core.augment import Augmentation
+from ...referee_core.memory import OUT_OF_MEMORY
+from ...referee_core.methods.search import VIEWS, Attempt, GoesOn, Verdict, judge_views
+from ..sockets import LoadedLoss
+from .batches import most_at_once, noise_of_each, rows_go_alone
+from .differentiable import as_comfyui_does
+from .inputs import check_finite
+from .latents import check_family
+from .live import SearchProgress
+from .memory import ENOUGH_VIEWS, load_whole, memory_for, smallest
+from .scoring import numbers
+from .vae import Decoder
+
+
+class Picture(NamedTuple):
+    """latent [1, C, ...] in the VAE's scale; image [1, H, W, C]."""
+
+    latent: torch.Tensor
+    image: torch.Tensor
+
+
+class GivenUp(Exception):
+    """Ends a sampler from its callback."""
+
+
+class Referee:
+    """The core's Judge: random views, no gradients."""
+
+    def __init__(self, loss: LoadedLoss, augmentation: Augmentation | None):
+        self.loss = loss
+        self.augmentation = augmentation or VIEWS
+
+    def __call__(self, picture: Picture, generator: torch.Generator) -> Verdict:
+        at_once = min(self.augmentation.count, ENOUGH_VIEWS)
+        load_whole(list(self.loss.patchers), [], at_once * smallest(self.loss.loss))
+        image = picture.image[..., :3].movedim(-1, 1).to(self.loss.patchers[0].load_device)
+        with memory_for("judging an attempt"):
+            verdict = judge_views(self.loss.loss, image, self.augmentation, generator, at_once)
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return verdict
+
+
+@dataclass
+class Attempts:
+    """The core's Sample: a guider and a sampler from seed after seed, as SamplerCustomAdvanced would drive them.
+
+    Attributes:
+        latent: LATENT of one image. at_once: seeds in a batch; 0: as many as fit, but with ``stops`` no more than were
+            tried before, so that at most half of the work can turn out to be in vain.
+        looks_after: steps after which the predicted picture is judged; 0: never.
+        notes: for the user, once the search has ended.
+    """
+
+    guider: Any
+    sampler: Any
+    sigmas: torch.Tensor
+    latent: dict
+    vae: Any
+    at_once: int
+    stops: bool
+    looks_after: int
+    progress: SearchProgress
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        samples = self.latent["samples"]
+        if len(self.sigmas) < 2:
+            raise ValueError("The input 'sigmas' holds no step. It needs one value more than there are steps.")
+        if getattr(samples, "is_nested", False):
+            raise ValueError("The input 'latent_image' holds more than a picture (video with sound): connect an image.")
+        if len(samples) != 1:
+            raise ValueError(
+                f"The input 'latent_image' holds {len(samples)} images, and the search is for one: set the batch size "
+                "to 1 and choose the number of seeds with 'attempts', or pick an image with Latent From Batch."
+            )
+        check_finite("latent_image", samples)
+        patcher = self.guider.model_patcher
+        check_family(patcher.get_model_object("latent_format"), self.vae, "guider")
+        ratios = [self.latent.get(f"downscale_ratio_{name}") for name in ("spacial", "temporal")]
+        self.samples = comfy.sample.fix_empty_latent_channels(patcher, samples, *ratios)
+        Decoder(self.vae).check_latent(self.samples)
+        self.mask = self.latent.get("noise_mask")
+        self.apart = rows_go_alone(self.sampler, self.guider, self.mask is not None)
+        self.most = None  # after memory ran out
+        if self.at_once > 1 and self.looks_after:
+            self._note("one at a time: with prune_at each can be given up on its own")
+        elif self.at_once > 1 and not self.apart:
+            self._note("one at a time: with this sampler or conditioning a batch would change each attempt")
+
+    def __call__(self, seeds: Sequence[int], goes_on: GoesOn | None) -> Iterator[Picture | None]:
+        done = 0
+        while done < len(seeds):
+            group = seeds[done : done + self._size(done, len(seeds) - done)]
+            try:
+                with memory_for("sampling", "Use a smaller picture, or lower at_once."):
+                    samples = self._sample(group, goes_on)
+            except OUT_OF_MEMORY:
+                if len(group) == 1:
+                    raise
+                self.most = len(group) // 2
+                self._note(f"memory ran out, {self.most} at a time")
+                continue
+            except GivenUp:
+                samples = [None]
+            done += len(group)
+            self.progress.sampled(done)
+            for row in samples:
+                yield None if row is None else self._picture(row)
+
+    def latent_of(self, pictures: Sequence[Picture]) -> dict:
+        """A LATENT of these pictures, with all that came in beside the samples."""
+        kept = {k: v for k, v in self.latent.items() if not k.startswith("downscale_ratio") and k != "batch_index"}
+        return kept | {"samples": torch.cat([picture.latent for picture in pictures])}
+
+    def _size(self, done: int, left: int) -> int:
+        if not self.apart or self.looks_after:
+            return 1
+        fits = self.at_once or most_at_once(self.guider.model_patcher, self.samples.shape)
+        if not self.at_once and self.stops:
+            fits = min(fits, max(1, done))
+        return min(fits, left, self.most or left)
+
+    def _sample(self, group: Sequence[int], goes_on: GoesOn | None) -> Sequence[torch.Tensor]:
+        count, guider = len(group), self.guider
+        numbers = self.latent.get("batch_index")
+        noise = torch.cat([comfy.sample.prepare_noise(self.samples, seed, numbers) for seed in group])
+
+        def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:
+            self.progress.step(count, step + 1)
+            if goes_on and step + 1 == self.looks_after and not self._goes_on(goes_on, x0):
+                raise GivenUp
+
+        try:
+            with noise_of_each(group) if count > 1 else nullcontext():
+                samples = guider.sample(
+                    noise, self.samples.repeat(count, *[1] * (self.samples.ndim - 1)), self.sampler, self.sigmas,
+                    denoise_mask=self.mask, callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+                    seed=group[0],
+                )  # fmt: skip
+        except GivenUp:  # as ComfyUI's guiders do at the end of a run
+            comfy.sampler_helpers.cleanup_models(getattr(guider, "conds", {}), getattr(guider, "loaded_models", []))
+            raise
+        return samples.to(comfy.model_management.intermediate_device()).split(1)
+
+    def _goes_on(self, goes_on: GoesOn, x0: torch.Tensor) -> bool:
+        """Judge what the sampler predicts [1, C, ...] (model's scale), and leave its model loaded."""
+        patcher = self.guider.model_patcher
+        with as_comfyui_does():
+            worth = goes_on(self._picture(patcher.model.process_latent_out(x0.detach().float())))
+            models = [patcher, *getattr(self.guider, "loaded_models", [])]
+            needed = patcher.memory_required([2, *x0.shape[1:]])
+            comfy.model_management.load_models_gpu(models, memory_required=needed)
+        return worth
+
+    def _picture(self, latent: torch.Tensor) -> Picture:
+        latent = latent.to(comfy.model_management.intermediate_device())
+        image = self.vae.decode(latent)
+        return Picture(latent, image.reshape(-1, *image.shape[-3:]))  # of a video VAE [1, 1, H, W, C]
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        logging.warning("[Referee] %s", text)
+
+
+def report(attempts: Sequence[Attempt], looks_after: int, steps: int) -> str:
+    """One line an attempt: "attempt 2 (seed 8): loss 1.203 · match 0.936 · itm 0.066", in the order tried."""
+    return "\n".join(f"attempt {a.index + 1} (seed {a.seed}): {_line(a, looks_after, steps)}" for a in attempts)
+
+
+def _line(attempt: Attempt, looks_after: int, steps: int) -> str:
+    if attempt.verdict is None:
+        return f"given up after step {looks_after} of {steps}, predicted {numbers(**vars(attempt.predicted))}"
+    return numbers(**vars(attempt.verdict))

@@ -1,0 +1,115 @@
+"""A node that samples seed after seed until the referee agrees."""
+
+import math
+from typing import Any
+
+from comfy_api.latest import io
+
+from .node import Node
+from .sockets import CATEGORY, AugmentationSocket, LoadedLoss, Loss
+
+
+class RefereeSearch(Node):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeSearch",
+            display_name="Search Until It Obeys",
+            category=CATEGORY,
+            description="Samples seed after seed, lets the referee judge each picture by random views, and stops at "
+            "the first that matches. Takes any model, guider and sampler.",
+            search_aliases=[
+                "best of n", "rejection sampling", "retry until", "seed search", "try seeds", "best seed", "vlm",
+                "prompt adherence",
+            ],
+            inputs=[
+                io.Guider.Input(
+                    "guider", tooltip="The model with its prompt, from CFGGuider, BasicGuider or any other guider."
+                ),
+                io.Sampler.Input("sampler", tooltip="Makes each picture, from KSamplerSelect or Referee Sampler."),
+                io.Sigmas.Input("sigmas", tooltip="The noise levels of each attempt, from BasicScheduler."),
+                io.Latent.Input(
+                    "latent_image", tooltip="One image: an empty latent, or a picture to vary with sigmas below full "
+                    "noise. A noise mask limits the change to the masked part."
+                ),
+                io.Vae.Input("vae", tooltip="Decodes the pictures for the referee."),
+                Loss.Input("loss", tooltip="What the referee should see; it decides which picture is best."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                    tooltip="Of the first attempt; the next has seed + 1, and so on. An attempt equals a run of "
+                    "SamplerCustomAdvanced with its seed.",
+                ),
+                io.Int.Input(
+                    "attempts", default=8, min=1, max=4096,
+                    tooltip="Seeds to try at most. More find a matching picture more often and take longer.",
+                ),
+                io.Float.Input(
+                    "stop_at", default=0.9, min=0.0, max=1.0, step=0.01,
+                    tooltip="Stop at the first picture that matches with this probability. Higher is stricter and "
+                    "takes more attempts; 0 tries all of them. Needs itm_weight above 0.",
+                ),
+                io.Int.Input(
+                    "keep", default=1, min=1, max=4096,
+                    tooltip="How many of the best pictures come out, best first; fewer if fewer were finished.",
+                ),
+                io.Int.Input(
+                    "at_once", default=0, min=0, max=256, advanced=True,
+                    tooltip="Attempts in one batch; 0: as many as fit the card, and one on a CPU. More are faster on a "
+                    "card that one picture does not fill. The result is the same up to rounding.",
+                ),
+                io.Float.Input(
+                    "prune_at", default=0.0, min=0.0, max=0.95, step=0.05, advanced=True,
+                    tooltip="After this share of the steps the referee judges the predicted picture, and only the "
+                    "better half of those seen so far goes on. Lower saves more and errs more often; 0: off.",
+                ),
+                AugmentationSocket.Input(
+                    "augmentation", optional=True,
+                    tooltip="The random views by which each picture is judged. Without it: 8 gentle ones, which hide "
+                    "nothing. The paper's hide parts of the picture, and few pictures reach stop_at then.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The latents of the best pictures, best first."),
+                io.Image.Output("image", tooltip="The best pictures, decoded."),
+                io.Float.Output(
+                    "scores", is_output_list=True, tooltip="Probability of a match over the random views for each "
+                    "picture, from 0 to 1. None without a matching loss."
+                ),
+                io.String.Output("report", tooltip="Seed and losses of every attempt, in the order tried."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, guider: Any, sampler: Any, sigmas: Any, latent_image: dict, vae: Any, loss: LoadedLoss, seed: int,
+        attempts: int, stop_at: float, keep: int, at_once: int, prune_at: float, augmentation: Any = None,
+    ) -> io.NodeOutput:  # fmt: skip
+        import torch
+
+        from ..referee_core.methods.search import Settings, ranking, search
+        from .bridge.live import SearchProgress
+        from .bridge.scoring import Scores, texts_of
+        from .bridge.search import Attempts, Referee, report
+
+        loss.loss.check_stop(stop_at)
+        settings, steps = Settings(attempts, keep, stop_at, prune_at), len(sigmas) - 1
+        progress = SearchProgress(cls.hidden.unique_id, attempts, steps, cls.hidden.extra_pnginfo)
+        looks_after = settings.looks_after(steps)
+        sample = Attempts(guider, sampler, sigmas, latent_image, vae, at_once, stop_at > 0, looks_after, progress)
+        for tried in search(sample, Referee(loss, augmentation), settings, seed):
+            best = ranking(tried, stop_at)[:keep]
+            progress.judged(tried[-1], best[0] if best else None)
+        if not math.isfinite(best[0].verdict.loss):
+            raise ValueError(
+                "No attempt gave a picture that the referee can judge: what 'guider' or 'vae' made, or the referee's "
+                "own number, is not finite (NaN). Start ComfyUI with --fp32-vae, or choose fp32 in Load Referee."
+            )
+        verdicts = [one.verdict for one in best]
+        losses, terms, matches = ([getattr(v, name) for v in verdicts] for name in ("loss", "terms", "match"))
+        scores = Scores(losses, terms, matches, texts_of(loss), [one.seed for one in best])
+        scores.write_into(cls.hidden, "Search Until It Obeys")
+        progress.finish(len(tried), sample.notes)
+        pictures = [one.picture for one in best]
+        image = torch.cat([picture.image for picture in pictures])
+        return io.NodeOutput(sample.latent_of(pictures), image, matches, report(tried, looks_after, steps))
