@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scripts.make_workflows import DEMO, PAPER
 from scripts.server import Graph
 
 from .cost import Calls
 
+AT_ONCE = 8  # attempts of plain sampling in a batch
+CALLS_A_STEP = {"heun": 2, "dpm_2": 2, "dpmpp_sde": 2, "dpmpp_2s_ancestral": 2, "dpm_2_ancestral": 2}
 JUDGED = Calls(decodes=1, views=8)  # a finished picture in RefereeSearch, by its own gentle views
 
 
@@ -30,16 +33,34 @@ def plain(sampler: str, steps: int, cfg: float, scheduler: str = "normal", pictu
 
     def graph(prompt: str, seed: int, pictures: int) -> Graph:
         g, scene = _begin(prompt)
-        guider = g.add("CFGGuider", model=scene.model, positive=scene.positive, negative=scene.negative, cfg=cfg)[0]
-        noise_levels = g.add("BasicScheduler", model=scene.model, scheduler=scheduler, steps=steps, denoise=1.0)[0]
-        _search(g, scene, guider, g.add("KSamplerSelect", sampler_name=sampler)[0], noise_levels, seed, pictures)
+        _search(g, scene, g.add("KSamplerSelect", sampler_name=sampler)[0], scheduler, steps, cfg, seed, pictures)
         return g
 
     calls = Calls(pairs=steps * CALLS_A_STEP.get(sampler, 1)) + JUDGED
     return Method(f"{sampler} {scheduler} {steps} steps CFG {cfg:g}", graph, calls, pictures)
 
 
-CALLS_A_STEP = {"heun": 2, "dpm_2": 2, "dpmpp_sde": 2, "dpmpp_2s_ancestral": 2, "dpm_2_ancestral": 2}
+def referee_can_play(name: str, preset: dict, pictures: int = 1) -> Method:
+    """The method with the settings of a bundled graph (scripts/make_workflows.py), each picture judged at the end."""
+    loop, prior, views = preset["loop"], preset["prior"], preset["augmentation"]
+    steps, tail = loop["steps"], loop.get("tail", 10)
+
+    def graph(prompt: str, seed: int, pictures: int) -> Graph:
+        g, scene = _begin(prompt)
+        chosen = {key: value for key, value in loop.items() if key != "steps"}
+        weights = {key: prior[key] for key in ("weight", "weight_end")}
+        sampler = g.add(
+            "RefereeSampler", vae=scene.vae, loss=scene.loss,
+            augmentation=g.add("RefereeAugmentation", **{k.replace(".", "__"): v for k, v in views.items()})[0],
+            averaging=g.add("RefereeEMARestart", **preset["averaging"])[0],
+            **weights, **{k.replace(".", "__"): v for k, v in chosen.items()},
+        )[0]  # fmt: skip
+        _search(g, scene, sampler, "simple", steps, prior["cfg"], seed, pictures)
+        return g
+
+    played = (steps - tail) * views["count"]
+    calls = Calls(steps, steps - tail, steps - tail, played, played) + JUDGED
+    return Method(name, graph, calls, pictures)
 
 
 @dataclass(frozen=True)
@@ -62,17 +83,34 @@ def _begin(prompt: str) -> tuple[Graph, _Scene]:
     return g, _Scene(model, vae, referee, positive, negative, latent, loss)
 
 
-def _search(g: Graph, scene: _Scene, guider: list, sampler: list, sigmas: list, seed: int, pictures: int) -> None:
+def _search(
+    g: Graph, scene: _Scene, sampler: list, scheduler: str, steps: int, cfg: float, seed: int, pictures: int
+) -> None:
     """Every attempt is kept and saved, so that best of N can be told for every N."""
+    guider = g.add("CFGGuider", model=scene.model, positive=scene.positive, negative=scene.negative, cfg=cfg)[0]
+    sigmas = g.add("BasicScheduler", model=scene.model, scheduler=scheduler, steps=steps, denoise=1.0)[0]
     image = g.add(
         "RefereeSearch", guider=guider, sampler=sampler, sigmas=sigmas, latent_image=scene.latent, vae=scene.vae,
-        loss=scene.loss, seed=seed, attempts=pictures, stop_at=0.0, keep=pictures, at_once=0, prune_at=0.0,
+        loss=scene.loss, seed=seed, attempts=pictures, stop_at=0.0, keep=pictures, at_once=AT_ONCE, prune_at=0.0,
     )[1]  # fmt: skip
     g.add("SaveImage", images=image, filename_prefix="obedience")
 
 
 BASELINE = plain("euler_ancestral", 50, 3.0)
-METHODS = {method.name: method for method in [BASELINE]}
+PAPERS = {
+    "loop": {"preset": "paper", "preset.gradient_noise": 0.2, "steps": PAPER["steps"], **PAPER["loop"]},
+    "prior": {"cfg": PAPER["cfg"], "weight": PAPER["weight"][0], "weight_end": PAPER["weight"][1]},
+    "augmentation": PAPER["augmentation"],
+    "averaging": PAPER["averaging"],
+}
+METHODS = {
+    method.name: method
+    for method in [
+        BASELINE,
+        referee_can_play("Referee Can Play, the paper's settings", PAPERS),
+        referee_can_play("Referee Can Play, bundled settings", DEMO),
+    ]
+}
 CANDIDATES = {
     method.name: method
     for method in (

@@ -18,7 +18,7 @@ from referee_core.demo.captions import caption
 from referee_core.demo.judge import judge
 from referee_core.demo.world import Scene
 from referee_core.plots import to_tensor
-from scripts.server import Server
+from scripts.server import Graph, Server
 
 from .methods import Method
 
@@ -59,12 +59,13 @@ def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def work(server: Server) -> None:
+        known = server.get("/object_info")
         while True:
             try:
                 task = waiting.get_nowait()
             except Empty:
                 return
-            made = list(pictures(server, task))
+            made = list(pictures(server, known, task))
             with lock, path.open("a") as file:
                 file.write("".join(json.dumps(row) + "\n" for row in made))
                 finished = total - waiting.qsize()
@@ -82,12 +83,21 @@ def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int) -> None
             thread.join()
 
 
-def pictures(server: Server, task: Task) -> Iterator[dict]:
+def completed(graph: Graph, known: dict) -> Graph:
+    """The graph with the defaults of the inputs that it leaves out, as the editor fills them in."""
+    for node in graph.values():
+        for name, (_, *options) in known[node["class_type"]]["input"].get("required", {}).items():
+            if options and "default" in options[0]:
+                node["inputs"].setdefault(name, options[0]["default"])
+    return graph
+
+
+def pictures(server: Server, known: dict, task: Task) -> Iterator[dict]:
     """One row a picture, by the exact judge and by the referee."""
     method, scene, seed = task
     prompt = caption(scene)
     began = time.monotonic()
-    outputs = server.run(method.graph(prompt, seed, method.pictures), seconds=4 * 3600)
+    outputs = server.run(completed(method.graph(prompt, seed, method.pictures), known), seconds=4 * 3600)
     seconds = (time.monotonic() - began) / method.pictures
     files = [server.image(entry) for output in outputs.values() for entry in output.get("images", [])]
     for number, file in enumerate(files):
