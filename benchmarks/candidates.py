@@ -7,6 +7,7 @@ One row a picture; rows that exist are not made again. Needs diffusers and trans
 """
 
 import argparse
+import itertools
 import json
 import math
 import multiprocessing
@@ -61,9 +62,9 @@ class Job:
         wrong = false_scene(random.Random(self.text), self.scene, MISTAKE[self.scene.category])
         return Bridge(self.sds(), self.csd(caption(wrong) if wrong else ""))
 
+    @torch.no_grad()
     def reward(self, z: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return -plain_loss(self.loss, self.models.decoder()(z))[0]
+        return -plain_loss(self.loss, self.models.decoder()(z))[0]
 
     def play(self, prior, start: torch.Tensor | None = None, **settings) -> torch.Tensor:
         z = self.models.noise(SIZE, SIZE, self.seed) if start is None else start
@@ -74,7 +75,7 @@ class Job:
     def plain(self, seed: int, eta: float = 1.0) -> torch.Tensor:
         plan = {"clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "trailing"}
         scheduler = DDIMScheduler.from_config(self.models.scheduler.config, **plan)
-        scheduler.set_timesteps(SAMPLING)
+        scheduler.set_timesteps(50)
         denoiser, generator = self.models.guided(self.text, cfg=CFG), torch.Generator().manual_seed(seed)
         x = torch.randn(self.models.noise(SIZE, SIZE, 0).shape, generator=generator)
         for t in scheduler.timesteps:
@@ -96,7 +97,7 @@ class Job:
         return total.mean(), self.loss.match({name: values.mean()[None] for name, values in terms.items()})
 
 
-STEPS, SAMPLING = 160, 50
+STEPS = 160  # of Referee Can Play
 CANDIDATES = {
     "plain": lambda j: j.plain(j.seed),
     "best4": lambda j: j.best_of(4),
@@ -115,11 +116,11 @@ CANDIDATES = {
 KEY = ("candidate", "category", "prompt", "seed")
 
 
-def load(folder: Path, steps: int, sampling: int) -> None:
+def load(folder: Path, steps: int) -> None:
     """What a process begins with: the networks, and counters in them."""
-    global MODELS, REFEREE, CALLS, STEPS, SAMPLING
+    global MODELS, REFEREE, CALLS, STEPS
     torch.set_num_threads(1)
-    storage.FOLDER, STEPS, SAMPLING = folder, steps, sampling
+    storage.FOLDER, STEPS = folder, steps
     MODELS, REFEREE, CALLS = components.load_components(), weights.load(folder / "referee.safetensors"), {}
 
     def count(module: torch.nn.Module, name: str, share: float) -> None:
@@ -156,23 +157,22 @@ def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
 def table(rows: list[dict], names: list[str]) -> str:
     """Shares of right pictures and mean costs. Differences to the first candidate are paired by prompt and seed."""
     lines = ["| | category | right | 95 % | minus the first, points | seconds | TFLOP | match |", "|---" * 8 + "|"]
-    for category in ("all", *CATEGORIES):
-        of = {name: {} for name in names}
-        for row in rows:
-            if row["candidate"] in of and category in ("all", row["category"]):
-                of[row["candidate"]][row["category"], row["prompt"], row["seed"]] = row
-        for name, own in ((name, own) for name, own in of.items() if own):
-            n, right = len(own), sum(row["right"] for row in own.values())
-            low, high = wilson(right, n)
-            pairs = [row["right"] - of[names[0]][key]["right"] for key, row in own.items() if key in of[names[0]]]
-            paired, m = "–", len(pairs)
-            if name != names[0] and pairs:
-                spread = 1.96 * math.sqrt(sum(d * d for d in pairs) - sum(pairs) ** 2 / m) / m
-                paired = f"{100 * sum(pairs) / m:+.1f} ± {100 * spread:.1f} ({m})"
-            cost = sum(row[call] * price for row in own.values() for call, price in TFLOP.items()) / n
-            seconds, match = (sum(row[k] for row in own.values()) / n for k in ("seconds", "match"))
-            share = f"{100 * right / n:.1f} % ({right}/{n}) | {100 * low:.0f}–{100 * high:.0f}"
-            lines.append(f"| {name} | {category} | {share} | {paired} | {seconds:.1f} | {cost:.0f} | {match:.2f} |")
+    first = {tuple(row[k] for k in KEY[1:]): row["right"] for row in rows if row["candidate"] == names[0]}
+    for category, name in itertools.product(("all", *CATEGORIES), names):
+        own = [r for r in rows if r["candidate"] == name and category in ("all", r["category"])]
+        if not own:
+            continue
+        n, right = len(own), sum(row["right"] for row in own)
+        low, high = wilson(right, n)
+        gains = [row["right"] - first[key] for row in own if (key := tuple(row[k] for k in KEY[1:])) in first]
+        m, gain = max(len(gains), 1), sum(gains)
+        spread = 1.96 * math.sqrt(sum(d * d for d in gains) - gain**2 / m) / m
+        tflop = sum(row[call] * price for row in own for call, price in TFLOP.items()) / n
+        seconds, match = (sum(row[k] for row in own) / n for k in ("seconds", "match"))
+        lines.append(
+            f"| {name} | {category} | {right / n:.1%} ({right}/{n}) | {low:.0%}–{high:.0%} | {100 * gain / m:+.1f} ± "
+            f"{100 * spread:.1f} ({len(gains)}) | {seconds:.1f} | {tflop:.0f} | {match:.2f} |"
+        )
     return "\n".join(lines)
 
 
@@ -185,8 +185,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--weights", type=Path, default=storage.FOLDER)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=STEPS, help="of Referee Can Play")
-    parser.add_argument("--sampling-steps", type=int, default=SAMPLING)
+    parser.add_argument("--steps", type=int, default=STEPS)
     a = parser.parse_args()
     text = a.rows.read_text() if a.rows.exists() else ""
     rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]  # a line cut short is made again
@@ -195,7 +194,7 @@ def main() -> None:
     chosen = [s for c in a.categories for s in random.Random(c).sample(scenes(c, held_out=False), a.prompts)]
     tasks = [(name, scene, seed) for seed in range(a.seeds) for scene in chosen for name in a.candidates]
     tasks = [t for t in tasks if (t[0], t[1].category, caption(t[1]), t[2]) not in done]
-    context, setup = multiprocessing.get_context("spawn"), (a.weights, a.steps, a.sampling_steps)
+    context, setup = multiprocessing.get_context("spawn"), (a.weights, a.steps)
     if tasks:
         with context.Pool(a.processes, load, setup) as pool, a.rows.open("a") as file:
             for row in pool.imap_unordered(paint, tasks):
