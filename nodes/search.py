@@ -92,7 +92,7 @@ class RefereeSearch(Node):
         from .bridge.scoring import Scores, texts_of
         from .bridge.search import Attempts, Referee, report
 
-        loss.loss.check_stop(stop_at)
+        loss.loss.check_probability(stop_at)
         settings, steps = Settings(attempts, keep, stop_at, prune_at), len(sigmas) - 1
         progress = SearchProgress(cls.hidden.unique_id, attempts, steps, cls.hidden.extra_pnginfo)
         looks_after = settings.looks_after(steps)

@@ -69,7 +69,8 @@ class GuidedUNet:
     Args:
         unet: predicts eps or v. alphas_cumprod: [T] of the training schedule, e.g. ``scheduler.alphas_cumprod``.
         positive, negative: text-encoder states [B or 1, L, D].
-        cfg: guidance scale. v_prediction: what the UNet predicts.
+        cfg: guidance scale; at 1 the negative prompt has no part and is not asked.
+        v_prediction: whether the UNet predicts v instead of eps.
     """
 
     def __init__(self, unet, alphas_cumprod, positive, negative, cfg: float, v_prediction: bool = False):
@@ -84,10 +85,12 @@ class GuidedUNet:
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         t = level.cpu().long()
-        dtype, timesteps = self.unet.dtype, t.to(x.device).repeat(2)
-        context = torch.cat([c.expand(len(x), -1, -1) for c in (self.negative, self.positive)]).to(dtype)
-        uncond, cond = self.unet(x.repeat(2, 1, 1, 1).to(dtype), timesteps, context).sample.to(x.dtype).chunk(2)
-        predicted = uncond + self.cfg * (cond - uncond)
+        texts = [self.positive] if self.cfg == 1 else [self.negative, self.positive]
+        dtype, n = self.unet.dtype, len(texts)
+        context = torch.cat([c.expand(len(x), -1, -1) for c in texts]).to(dtype)
+        predictions = self.unet(x.repeat(n, 1, 1, 1).to(dtype), t.to(x.device).repeat(n), context).sample
+        first, *cond = predictions.to(x.dtype).chunk(n)
+        predicted = first + self.cfg * (cond[0] - first) if cond else first
         alpha, sigma = (v[t].to(x).view(-1, 1, 1, 1) for v in (self.alphas, self.sigmas))
         return alpha * x - sigma * predicted if self.v_prediction else (x - sigma * predicted) / alpha
 

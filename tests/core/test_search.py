@@ -190,11 +190,11 @@ def test_settings_are_checked(wrong):
 def test_a_stop_needs_a_match(toy_referee, blip2_referee):
     toy, real = bind(toy_referee, "a cat", level=1.0), bind(blip2_referee, "a cat", itm=0.0, caption=1.0)
     with pytest.raises(ValueError, match="'stop_at' needs the probability of a match: give another loss"):
-        toy.check_stop(0.5)
+        toy.check_probability(0.5)
     with pytest.raises(ValueError, match="'stop_at' needs the probability of a match: give 'itm'"):
-        real.check_stop(0.5)
-    real.check_stop(0.0)
-    bind(blip2_referee, "a cat", itm=1.0).check_stop(0.5)
+        real.check_probability(0.5)
+    real.check_probability(0.0)
+    bind(blip2_referee, "a cat", itm=1.0).check_probability(0.5)
 
 
 @pytest.mark.parametrize("at_once", [0, 1, 3])
