@@ -91,7 +91,7 @@ class RefereeDemoModels(io.ComfyNode):
             node_id="RefereeDemoModels",
             display_name="Load Demo Models",
             category=CATEGORY,
-            description="Small models that come with the pack and know one world: one or two coloured shapes at "
+            description="Small models that come with the pack and know one world: one to four coloured shapes at "
             "128x128 pixels. "
             "To see the method work without downloads or a graphics card.",
             search_aliases=["referee demo", "toy models", "coloured shapes"],

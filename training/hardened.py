@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from . import common, made
-from .pictures import Pictures, training_set
+from .pictures import training_set
 from .referee import Student, finish, loss_function, measure
 
 MADE = {"sampled": 120, "guided": 40, "optimised": 40}  # prompts
@@ -16,15 +16,12 @@ MEASURED = {"sampled": 24, "guided": 10, "optimised": 10}
 
 
 def train(state_dir: Path, steps: int) -> None:
-    path = state_dir / "mined.pt"
-    if not path.exists():
-        made.mined(state_dir, MADE).save(path)
     student = Student().to(common.device())
     first = torch.load(state_dir / "referee.pt", weights_only=True, map_location=common.device())
     student.load_state_dict(first["average"])
-    sources = [training_set(state_dir), made.noised(state_dir), Pictures.load(path)]
+    sources = [training_set(state_dir), made.noised(state_dir), made.mined(state_dir / "mined", MADE)]
     loss_at = loss_function(student, lambda step: sources)
     common.run("hardened", student, steps, loss_at, peak=4e-4, state_dir=state_dir, bf16=True)
     finish(student)
-    held_out = made.mined(state_dir, MEASURED, held_out=True)
+    held_out = made.mined(state_dir / "measured", MEASURED, held_out=True)
     common.write_figures("referee_on_made_pictures", measure(student.blip2, held_out))

@@ -4,9 +4,11 @@ What the exact judge sees in them is what they show. A picture that an earlier r
 judge does not is worth most: a referee that can be fooled limits every method.
 """
 
+import os
 import random
 from collections.abc import Iterator
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ from referee_core.demo.judge import judge
 from referee_core.demo.storage import path as weights_path
 from referee_core.demo.world import CATEGORIES, scenes
 from referee_core.hosts.diffusers import Components
+from referee_core.interfaces import Referee
 from referee_core.losses import MicroBatch, RefereeLoss, bind, expected_loss, plain_loss
 from referee_core.methods.referee_can_play import Settings, referee_can_play
 from referee_core.optimisation import norm, of_length
@@ -27,7 +30,7 @@ from referee_core.referees.blip2.weights import load as load_referee
 from referee_core.schedules import Schedule
 
 from . import common
-from .pictures import UNKNOWN, Pictures, as_bytes, training_set
+from .pictures import UNKNOWN, Pictures, as_bytes, no_cover, training_set
 
 NOISED = 8000
 MOST_NOISE = 1.2  # radians; the latent is cos z + sin eps
@@ -99,33 +102,52 @@ def optimised(models: Components, prompt: str, loss: RefereeLoss, rng: random.Ra
             yield step.x.detach().clamp(0, 1)
 
 
-def mined(state_dir: Path, count: dict[str, int], held_out: bool = False) -> Pictures:
-    """Pictures of random prompts by the networks as they are: ``count`` prompts for 'sampled', 'guided' and
-    'optimised'. ``asked`` of each is its prompt."""
+@cache
+def _networks() -> tuple[Components, Referee]:
+    """What a process works with: the demo's networks as they are, and one thread."""
+    torch.set_num_threads(1)
     models, referee = load_components(), load_referee(weights_path("referee"))
     for network in (models.unet, models.vae, referee.network):
         network.to(common.device())
-    pixels, objects, centres, asked = [], [], [], []
-    for kind, prompts in count.items():
-        for k in range(prompts):
-            rng = random.Random(f"{kind}-{k}-{held_out}")
-            category = rng.choice(CATEGORIES[held_out:])
-            scene = rng.choice(scenes(category, held_out))
-            prompt = caption(scene)
-            loss = bind(referee, prompt, itm=1.0, caption=rng.choice([0.0, 1.0]))
-            if kind == "optimised":
-                made = torch.cat(list(optimised(models, prompt, loss, rng)))
-            else:
-                made = sampled(models, prompt, loss if kind == "guided" else None, rng)
-            match = loss.match(plain_loss(loss, made)[1])
-            for picture, says in zip(made.cpu(), match.tolist(), strict=True):
-                verdict = judge(picture)
-                fooled = says > 0.5 and not verdict.right(scene)
-                for _ in range(FOOLED if fooled and not held_out else 1):
-                    pixels.append(as_bytes(picture))
-                    objects.append(verdict.objects + (UNKNOWN,) * verdict.unknown)
-                    centres.append(verdict.centres + ((0.0, 0.0),) * verdict.unknown)
-                    asked.append(scene)
-            print(f"{kind} {k + 1}/{prompts}: {prompt}", flush=True)
-    cover = training_set(state_dir).cover[:1].expand(len(pixels), -1, -1) * 0
-    return Pictures(torch.stack(pixels), objects, centres, cover, asked)
+    return models, referee
+
+
+def _make(task: tuple[Path, str, int, bool]) -> Path:
+    """The pictures of one random prompt, as a file."""
+    path, kind, number, held_out = task
+    models, referee = _networks()
+    rng = random.Random(f"{kind}-{number}-{held_out}")
+    scene = rng.choice(scenes(rng.choice(CATEGORIES[held_out:]), held_out))
+    prompt = caption(scene)
+    loss = bind(referee, prompt, itm=1.0, caption=rng.choice([0.0, 1.0]))
+    if kind == "optimised":
+        made = torch.cat(list(optimised(models, prompt, loss, rng)))
+    else:
+        made = sampled(models, prompt, loss if kind == "guided" else None, rng)
+    pixels, objects, centres = [], [], []
+    match = loss.match(plain_loss(loss, made)[1])
+    for picture, says in zip(made.cpu(), match.tolist(), strict=True):
+        verdict = judge(picture)
+        fooled = says > 0.5 and not verdict.right(scene)
+        for _ in range(FOOLED if fooled and not held_out else 1):
+            pixels.append(as_bytes(picture))
+            objects.append(verdict.objects + (UNKNOWN,) * verdict.unknown)
+            centres.append(verdict.centres + ((0.0, 0.0),) * verdict.unknown)
+    Pictures(torch.stack(pixels), objects, centres, no_cover(len(pixels)), [scene] * len(pixels)).save(path)
+    return path
+
+
+def mined(folder: Path, count: dict[str, int], held_out: bool = False) -> Pictures:
+    """Pictures of random prompts by the networks as they are: ``count`` prompts for 'sampled', 'guided' and
+    'optimised'. ``asked`` of each is its prompt. One file a prompt; files that exist are not made again."""
+    tasks = [
+        (folder / f"{kind}-{k}{'-held-out' * held_out}.pt", kind, k, held_out)
+        for kind, prompts in count.items()
+        for k in range(prompts)
+    ]
+    missing = [task for task in tasks if not task[0].exists()]
+    if missing:
+        with get_context("spawn").Pool(os.cpu_count()) as pool:
+            for done, path in enumerate(pool.imap_unordered(_make, missing), start=1):
+                print(f"{path.stem}: {done}/{len(missing)}", flush=True)
+    return Pictures.joined([Pictures.load(task[0]) for task in tasks])

@@ -66,11 +66,23 @@ class Pictures:
         asked = saved.get("asked") and [Scene(tuple(map(tuple, o)), r) for o, r in saved["asked"]]
         return cls(saved["pixels"], objects, saved["centres"], saved["cover"], asked)
 
+    @classmethod
+    def joined(cls, parts: list["Pictures"]) -> "Pictures":
+        """One after the other; parts that networks made."""
+        objects, centres, asked = (
+            [kept for part in parts for kept in getattr(part, name)] for name in ("objects", "centres", "asked")
+        )
+        return cls(torch.cat([p.pixels for p in parts]), objects, centres, torch.cat([p.cover for p in parts]), asked)
+
 
 def cover_of(owner: torch.Tensor) -> torch.Tensor:
     """Share of each patch that each object covers: [S, S] of drawing.Drawing.owner -> [patches, 1 + len(OBJECTS)]."""
     shares = F.avg_pool2d(F.one_hot(owner, 1 + len(OBJECTS)).movedim(-1, 0).float(), REFEREE.patch_size)
     return shares.flatten(1).T
+
+
+def no_cover(count: int) -> torch.Tensor:
+    return torch.zeros(count, (SIZE // REFEREE.patch_size) ** 2, 1 + len(OBJECTS), dtype=torch.float16)
 
 
 def as_bytes(pictures: torch.Tensor) -> torch.Tensor:
@@ -80,7 +92,7 @@ def as_bytes(pictures: torch.Tensor) -> torch.Tensor:
 def paint(rng: random.Random, count: int, held_out: bool = False, shares: dict[str, float] = SHARES) -> Pictures:
     """Random pictures, their categories in the given shares."""
     pixels = torch.empty(count, 3, SIZE, SIZE, dtype=torch.uint8)
-    cover = torch.empty(count, (SIZE // REFEREE.patch_size) ** 2, 1 + len(OBJECTS), dtype=torch.float16)
+    cover = no_cover(count)
     objects, centres = [], []
     for i in range(count):
         (category,) = rng.choices(list(shares), shares.values())

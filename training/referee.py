@@ -10,9 +10,11 @@ bound); and for each word in the matching pass, whether what it says is so. The 
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 import torch
 import torch.nn.functional as F
@@ -161,30 +163,34 @@ def loss_function(student: Student, sources_at: Callable[[int], list[Pictures]],
 
 
 @torch.no_grad()
-def measure(net: Blip2, known: Pictures, name: str = "") -> dict:
+def measure(net: Blip2, known: Pictures) -> dict:
     """Balanced accuracy of ITM's own decision for each kind of mistake, and how often the caption loss prefers the
-    truth to swapped attributes, on pictures of which a held-out caption is true."""
+    truth to swapped attributes. Of pictures that networks made, also of the decision about what they were made for."""
     rng = random.Random("referee-test")
-    accuracy = {kind: [] for kind in MISTAKES}
+    accepts, rejects = defaultdict(list), defaultdict(list)
     prefers = []
     for i in range(len(known)):
         true = known.describe(rng, i)
-        if true is None or not known.judged(i, true):
-            continue
-        wrong = {kind: false_scene(rng, true, kind) for kind in MISTAKES}
-        wrong = {kind: scene for kind, scene in wrong.items() if scene is not None}
+        said = {} if true is None else {"true": true} | {kind: false_scene(rng, true, kind) for kind in MISTAKES}
+        said = {kind: scene for kind, scene in said.items() if scene is not None}
+        if known.asked:
+            said["asked"] = known.asked[i]
         image = net.encode_image(normalise(known.floats([i]).to(common.device())))
-        image = [tuple(t.expand(1 + len(wrong), -1, -1, -1) for t in kv) for kv in image]
-        ids, caption_ids, mask = tokenise([true, *wrong.values()])
-        says = net.itm_logits(image, ids, mask).argmax(-1).tolist()
-        for kind, accepted in zip(wrong, says[1:], strict=True):
-            accuracy[kind].append((says[0] + (not accepted)) / 2)
-        if "swap" in wrong:
+        image = [tuple(t.expand(len(said), -1, -1, -1) for t in kv) for kv in image]
+        ids, caption_ids, mask = tokenise(list(said.values()))
+        says = dict(zip(said, net.itm_logits(image, ids, mask).argmax(-1).tolist(), strict=True))
+        for kind in MISTAKES.keys() & said.keys():
+            accepts[kind].append(says["true"])
+            rejects[kind].append(1 - says[kind])
+        if known.asked:
+            obeys = known.judged(i, known.asked[i])
+            (accepts if obeys else rejects)["asked"].append(says["asked"] if obeys else 1 - says["asked"])
+        if "swap" in said:
             losses = caption_loss(net.caption_logits(image, caption_ids, mask), caption_ids, mask)
-            prefers.append(float(losses[0] < losses[1 + list(wrong).index("swap")]))
-    figures = {f"itm_accuracy_{kind}": sum(v) / len(v) for kind, v in accuracy.items()}
-    figures["caption_prefers_truth"] = sum(prefers) / len(prefers)
-    return {f"{key}{name}": value for key, value in figures.items()}
+            kinds = list(said)
+            prefers.append(float(losses[kinds.index("true")] < losses[kinds.index("swap")]))
+    figures = {f"itm_accuracy_{kind}": (mean(accepts[kind]) + mean(rejects[kind])) / 2 for kind in accepts}
+    return figures | {"caption_prefers_truth": mean(prefers)}
 
 
 def train(state_dir: Path, steps: int) -> None:
