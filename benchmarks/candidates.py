@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler
 
 from referee_core.augment import Augmentation
 from referee_core.averaging import EMARestart
@@ -33,8 +32,10 @@ from referee_core.priors.csd import CSD
 from referee_core.priors.reward_sds import RewardSDS
 from referee_core.priors.sdi import SDI
 from referee_core.priors.sds import SDS
+from referee_core.randomness import randn_like
 from referee_core.referees.blip2 import weights
 from referee_core.schedules import Schedule
+from training.made import ddim
 
 CFG, WEIGHT, BUNDLED = 3.0, Schedule(2000.0, 2000.0), {"lr": Schedule(0.2, 0.05), "noise": 0.05}
 VIEWS = Augmentation(count=16, rotation=15, colour=0.04, erasing=0.06)
@@ -73,16 +74,10 @@ class Job:
         return list(run)[-1].z
 
     def plain(self, seed: int, eta: float = 1.0) -> torch.Tensor:
-        plan = {"clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "trailing"}
-        scheduler = DDIMScheduler.from_config(self.models.scheduler.config, **plan)
-        scheduler.set_timesteps(50)
-        denoiser, generator = self.models.guided(self.text, cfg=CFG), torch.Generator().manual_seed(seed)
-        x = torch.randn(self.models.noise(SIZE, SIZE, 0).shape, generator=generator)
-        for t in scheduler.timesteps:
-            alpha, sigma, level = (v.to(x) for v in denoiser.noise_levels(t[None]))
-            eps, noise = (x - alpha * denoiser(x, level)) / sigma, torch.randn(x.shape, generator=generator)
-            x = scheduler.step(eps, t, x, eta=eta, variance_noise=noise).prev_sample
-        return x
+        streams = [torch.Generator().manual_seed(seed)]
+        x = randn_like(torch.zeros_like(self.models.noise(SIZE, SIZE, 0)), streams)
+        *_, z = ddim(self.models.guided(self.text, cfg=CFG), x, 50, eta, streams)
+        return z
 
     def best_of(self, count: int) -> torch.Tensor:
         """Of plain samples the one that the referee likes best over four views; the first is 'plain' itself."""

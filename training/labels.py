@@ -1,5 +1,7 @@
 """What the training-only heads of the referee are told about a picture."""
 
+import math
+
 import torch
 
 from referee_core.demo.captions import NUMBERS, PLURALS
@@ -10,6 +12,7 @@ SHAPE_WORDS = {VOCABULARY.index(w) for w in (*SHAPES, *PLURALS.values())}
 COLOUR_WORDS = {VOCABULARY.index(c) for c in COLOURS}
 NUMBER_WORDS = {VOCABULARY.index(n) for n in NUMBERS}
 RELATION_WORDS = {VOCABULARY.index(r) for r in RELATIONS}
+ARRANGING = torch.tensor(sorted(NUMBER_WORDS | RELATION_WORDS))
 
 Truth = tuple[tuple[Object, ...], tuple[Point, ...]]
 
@@ -29,10 +32,11 @@ def query_labels(truths: list[Truth]) -> tuple[torch.Tensor, torch.Tensor]:
     return counts.clamp(max=MOST_ALIKE), places / counts.clamp(min=1)[..., None]
 
 
-def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Truth]) -> torch.Tensor:
-    """For each word that says something, 1 if it is so and 0 if not; -1 at every other token. A colour or shape: the
-    object is there. A number: there are as many. A relation: so the two lie."""
-    labels = torch.full(ids.shape, -1)
+def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Truth]) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each word that says something, 1 if it is so and 0 if not; -1 at every other token [N, L]. A colour or shape:
+    the object is there. A number: there are as many. A relation: so the two lie. And where the one thing is that a
+    shape's word names [N, L, 2], from -1 to 1; NaN at every other token."""
+    labels, places = torch.full(ids.shape, -1), torch.full((*ids.shape, 2), math.nan)
     for row, (tokens, scene, (objects, centres)) in enumerate(zip(ids.tolist(), named, truths, strict=True)):
         things = iter(scene.objects)
         waiting = []  # colour words in front of their shape
@@ -43,10 +47,12 @@ def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Truth]) -> t
                 thing = next(things)
                 for place in (*waiting, column):
                     labels[row, place] = int(thing in objects)
+                if objects.count(thing) == 1:
+                    places[row, column] = torch.tensor(centres[objects.index(thing)]) / (SIZE / 2) - 1
                 waiting = []
             elif token in NUMBER_WORDS:
                 labels[row, column] = int(objects.count(scene.objects[0]) == len(scene.objects))
             elif token in RELATION_WORDS and all(objects.count(o) == 1 for o in scene.objects):
                 first, second = (centres[objects.index(o)] for o in scene.objects)
                 labels[row, column] = int(relation_between(first, second) == scene.relation)
-    return labels.to(ids.device)
+    return labels.to(ids.device), places.to(ids.device)

@@ -6,7 +6,7 @@ judge does not is worth most: a referee that can be fooled limits every method.
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +20,7 @@ from referee_core.demo.judge import judge
 from referee_core.demo.storage import path as weights_path
 from referee_core.demo.world import CATEGORIES, scenes
 from referee_core.hosts.diffusers import Components
-from referee_core.interfaces import Referee
+from referee_core.interfaces import Denoiser, Referee
 from referee_core.losses import MicroBatch, RefereeLoss, bind, expected_loss, plain_loss
 from referee_core.methods.referee_can_play import Settings, referee_can_play
 from referee_core.optimisation import norm, of_length
@@ -59,32 +59,54 @@ def noised(state_dir: Path) -> Pictures:
     return Pictures.load(path)
 
 
+def ddim(
+    denoiser: Denoiser,
+    x: torch.Tensor,
+    steps: int,
+    eta: float,
+    streams: list[torch.Generator],
+    move: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> Iterator[torch.Tensor]:
+    """DDIM (ancestral with eta 1) from noise x [B, C, h, w]: yields each step's prediction of the latent, the last of
+    which is the result.
+
+    Args:
+        streams: one a sample. move: (prediction, predicted noise) -> the prediction to go on with.
+    """
+    levels = torch.linspace(999, -1, steps + 1).round().long()
+    for t, after in zip(levels[:-1], levels[1:], strict=True):
+        alpha, sigma, level = (v[0].float() for v in denoiser.noise_levels(t[None]))
+        z = denoiser(x, level.expand(len(x)).long())
+        eps = (x - alpha * z) / sigma
+        if move is not None:
+            z = move(z, eps)
+        yield z
+        if after < 0:
+            return
+        next_alpha, next_sigma, _ = (v[0].float() for v in denoiser.noise_levels(after[None]))
+        fresh = eta * (next_sigma / sigma) * (1 - (alpha / next_alpha) ** 2).clamp(min=0).sqrt()
+        kept = (next_sigma**2 - fresh**2).clamp(min=0).sqrt()
+        x = next_alpha * z + kept * eps + fresh * randn_like(x, streams)
+
+
 def sampled(models: Components, prompt: str, loss: RefereeLoss | None, rng: random.Random) -> torch.Tensor:
     """DDIM samples [B, 3, S, S] with random settings; with a loss, each step's prediction of the picture is moved down
     the loss's gradient by a share of the step, in the end too."""
     steps, eta = rng.choice([15, 25, 50]), rng.choice([0.0, 1.0])
     cfg, share = rng.uniform(1.5, 7), rng.uniform(0.03, 0.1)
-    denoiser, decode = models.guided(prompt, cfg=cfg), models.decoder()
+    decode = models.decoder()
     streams = generators([rng.randrange(2**31) for _ in range(BATCH)], ("noise", "views"))
-    levels = torch.linspace(999, -1, steps + 1).round().long()
+
+    def down(z: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        leaf = z.detach().requires_grad_()
+        picture = decode(leaf)
+        seen = picture.detach().requires_grad_()
+        expected_loss(loss, seen, VIEWS, streams["views"], MicroBatch())
+        (g,) = torch.autograd.grad(picture, leaf, seen.grad)
+        return z - of_length(g, share * norm(eps - z))
+
     x = randn_like(torch.zeros(BATCH, 4, 16, 16, device=common.device()), streams["noise"])
-    for t, after in zip(levels[:-1], levels[1:], strict=True):
-        alpha, sigma, level = (v[0].float() for v in denoiser.noise_levels(t[None]))
-        z = denoiser(x, level.expand(BATCH).long())
-        eps = (x - alpha * z) / sigma
-        if loss is not None:
-            leaf = z.detach().requires_grad_()
-            picture = decode(leaf)
-            seen = picture.detach().requires_grad_()
-            expected_loss(loss, seen, VIEWS, streams["views"], MicroBatch())
-            (g,) = torch.autograd.grad(picture, leaf, seen.grad)
-            z = z - of_length(g, share * norm(eps - z))
-        if after < 0:
-            break
-        next_alpha, next_sigma, _ = (v[0].float() for v in denoiser.noise_levels(after[None]))
-        fresh = eta * (next_sigma / sigma) * (1 - (alpha / next_alpha) ** 2).clamp(min=0).sqrt()
-        kept = (next_sigma**2 - fresh**2).clamp(min=0).sqrt()
-        x = next_alpha * z + kept * eps + fresh * randn_like(x, streams["noise"])
+    *_, z = ddim(models.guided(prompt, cfg=cfg), x, steps, eta, streams["noise"], down if loss else None)
     with torch.no_grad():
         return decode(z).clamp(0, 1)
 

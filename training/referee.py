@@ -2,10 +2,11 @@
 square" from "a blue circle to the left of a red square".
 
 Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
-three false ones (captions.MISTAKES), and three dense helpers: which object covers each patch, read from the vision
-tower (kept as the ``where`` head); how many objects of each shape have the query's own colour and where they are, read
-from the queries (there are as many as colours: it breaks the plateau on which colours and shapes are seen but not
-bound); and for each word in the matching pass, whether what it says is so. The last two are thrown away afterwards.
+three false ones (captions.MISTAKES), and dense helpers. Which object covers each patch, read from the vision tower:
+kept as the ``where`` head. How many objects of each shape have the query's own colour and where they are, read from the
+queries: there are as many as colours, and it breaks the plateau on which colours and shapes are seen but not bound. In
+the matching pass, where the thing is that a word names, read after the second layer, and whether what a word says is
+so, after the third: without that order relations stay at chance. The last two helpers' heads are thrown away.
 """
 
 import math
@@ -32,11 +33,12 @@ from referee_core.referees.blip2.weights import save
 from referee_core.referees.pixels import normalise
 
 from . import common, made
-from .labels import query_labels, word_labels
+from .labels import ARRANGING, query_labels, word_labels
 from .pictures import UNKNOWN, Pictures, paint, training_set
 
 IMAGES = 32
-FALSE = 3  # wrong captions for each picture
+FALSE = 3  # wrong captions for each picture, the first of them mostly about what the caption is about
+ABOUT = {"pair": "swap", "three": "swap", "relation": "relation", "number": "number"}
 TOKENIZER = Tokenizer(VOCABULARY, REFEREE.max_text_tokens)
 AUGMENTATION = replace(PAPER, rotation=15, perspective=0.2, colour=0.04, erasing=0.06, noise=0.15)
 AUGMENTED_FROM = 0.4  # of the training
@@ -64,6 +66,7 @@ class Student(nn.Module):
         self.count_head = nn.Linear(REFEREE.dim, len(SHAPES) * (1 + MOST_ALIKE))
         self.place_head = nn.Linear(REFEREE.dim, len(SHAPES) * 2)
         self.word_head = nn.Linear(REFEREE.dim, 2)
+        self.word_place_head = nn.Linear(REFEREE.dim, 2)
         for name, p in self.named_parameters():
             if "embed" in name and "patch" not in name or name.endswith("_token") or name.endswith("_tokens"):
                 nn.init.normal_(p, std=0.1)
@@ -71,6 +74,17 @@ class Student(nn.Module):
                 nn.init.trunc_normal_(p, std=p[0].numel() ** -0.5)
         with torch.no_grad():
             self.blip2.vision.pos_embed[0, 1:] = waves(REFEREE.image_size // REFEREE.patch_size, REFEREE.vision_dim)
+
+    def layers(self, ids: torch.Tensor, mask: torch.Tensor, image) -> list[torch.Tensor]:
+        """Hidden states after each layer of the Q-Former; see its ``forward``."""
+        states, qformer = [], self.blip2.qformer
+        hooks = [layer.register_forward_hook(lambda *call: states.append(call[-1])) for layer in qformer.layers]
+        try:
+            qformer(ids, mask, image)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return states
 
 
 def waves(side: int, dim: int) -> torch.Tensor:
@@ -99,7 +113,8 @@ def claims(rng: random.Random, known: Pictures, index: int) -> list[Scene]:
     if known.asked and not known.judged(index, known.asked[index]):
         said.append(known.asked[index])
     while len(said) <= FALSE:
-        wrong = false_scene(rng, base, rng.choice(list(MISTAKES)))
+        kind = rng.choice(list(MISTAKES)) if len(said) > 1 or rng.random() < 0.2 else ABOUT.get(base.category, "colour")
+        wrong = false_scene(rng, base, kind)
         if wrong is not None and not is_held_out(wrong.objects):
             said.append(wrong)
     return said
@@ -143,19 +158,24 @@ def loss_function(student: Student, sources_at: Callable[[int], list[Pictures]],
         place = F.smooth_l1_loss(placed[there], places.to(placed)[there])
 
         repeated = [tuple(t.repeat(said_of_each, 1, 1, 1) for t in kv) for kv in image]
-        hidden = net.qformer(match_ids, match_mask(mask, queries), repeated)
+        *_, early, middle, hidden = student.layers(match_ids, match_mask(mask, queries), repeated)
         logits = net.itm_head(hidden[:, :queries]).mean(1)
         target = torch.zeros(len(match_ids), dtype=torch.long, device=logits.device)
         target[: len(drawn)] = honest.long()
         itm = F.cross_entropy(logits, target, weight=torch.tensor([1.0, FALSE], device=logits.device))
-        words = student.word_head(hidden[:, queries:])
-        labels = word_labels(match_ids, named, truths * said_of_each)
-        word = F.cross_entropy(words.transpose(1, 2), labels, ignore_index=-1)
+        labels, word_places = word_labels(match_ids, named, truths * said_of_each)
+        words = student.word_head(middle[:, queries:]).transpose(1, 2)
+        arranges = torch.isin(match_ids, ARRANGING.to(match_ids.device))  # few words, which would drown in the mean
+        word = F.cross_entropy(words, labels.masked_fill(arranges, -1), ignore_index=-1)
+        arranged = F.cross_entropy(words, labels.masked_fill(~arranges, -1), ignore_index=-1)
+        there = word_places.isfinite().all(-1)
+        word_place = F.smooth_l1_loss(student.word_place_head(early[:, queries:][there]), word_places[there])
 
-        loss = cg + itm + word + 5 * count + 3 * place + (0 if augments else where)
+        loss = cg + itm + word + arranged + 5 * count + 3 * place + 3 * word_place + (0 if augments else where)
         correct = (logits.argmax(-1) == target).float()
         return loss, {
-            "cg": cg, "count": count, "place": place, "itm": itm, "word": word, "where": where,
+            "cg": cg, "count": count, "place": place, "itm": itm, "where": where,
+            "word": word, "arranged": arranged, "word_place": word_place,
             "true": correct[: len(drawn)][honest].mean(), "false": correct[len(drawn) :].mean(),
         }  # fmt: skip
 
