@@ -13,7 +13,7 @@ import math
 import multiprocessing
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -67,10 +67,13 @@ class Job:
     def reward(self, z: torch.Tensor) -> torch.Tensor:
         return -plain_loss(self.loss, self.models.decoder()(z))[0]
 
-    def play(self, prior, start: torch.Tensor | None = None, **settings) -> torch.Tensor:
+    def play(self, prior, start: torch.Tensor | None = None, views: int = VIEWS.count, **settings) -> torch.Tensor:
         z = self.models.noise(SIZE, SIZE, self.seed) if start is None else start
+        augmentation = replace(VIEWS, count=views)
         options = Settings(**BUNDLED | {"steps": STEPS} | settings)
-        run = referee_can_play(z, self.models.decoder(), self.loss, prior, VIEWS, EMARestart(), options, self.seed)
+        run = referee_can_play(
+            z, self.models.decoder(), self.loss, prior, augmentation, EMARestart(), options, self.seed
+        )
         return list(run)[-1].z
 
     def plain(self, seed: int, eta: float = 1.0) -> torch.Tensor:
@@ -98,6 +101,8 @@ CANDIDATES = {
     "best4": lambda j: j.best_of(4),
     "bundled": lambda j: j.play(j.sds(cfg=5.0)),
     "cfg3": lambda j: j.play(j.sds()),
+    "views4": lambda j: j.play(j.sds(), views=4),
+    "views1": lambda j: j.play(j.sds(), views=1),
     "descending": lambda j: j.play(j.sds(order="descending")),
     "weak-start": lambda j: j.play(j.sds(weight=Schedule(200.0, 2000.0, "linear"))),
     "sdi": lambda j: j.play(j.sds(SDI, inverter=j.models.guided(j.text, cfg=2 - CFG))),

@@ -32,11 +32,23 @@ def query_labels(truths: list[Truth]) -> tuple[torch.Tensor, torch.Tensor]:
     return counts.clamp(max=MOST_ALIKE), places / counts.clamp(min=1)[..., None]
 
 
-def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Truth]) -> tuple[torch.Tensor, torch.Tensor]:
+def offset_labels(named: list[Scene], truths: list[Truth]) -> torch.Tensor:
+    """How the first of the two things that a caption names lies, as seen from the second, in halves of the picture's
+    side: for the queries of their colours [N, colours, 2]; NaN for the others, and where these two are not the one each
+    in the picture."""
+    offsets = torch.full((len(named), len(COLOURS), 2), math.nan)
+    for row, (scene, (objects, centres)) in enumerate(zip(named, truths, strict=True)):
+        if len(scene.objects) == 2 and all(objects.count(o) == 1 for o in scene.objects):
+            first, second = (torch.tensor(centres[objects.index(o)]) for o in scene.objects)
+            for colour, _ in scene.objects:
+                offsets[row, list(COLOURS).index(colour)] = (first - second) / (SIZE / 2)
+    return offsets
+
+
+def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Truth]) -> torch.Tensor:
     """For each word that says something, 1 if it is so and 0 if not; -1 at every other token [N, L]. A colour or shape:
-    the object is there. A number: there are as many. A relation: so the two lie. And where the one thing is that a
-    shape's word names [N, L, 2], from -1 to 1; NaN at every other token."""
-    labels, places = torch.full(ids.shape, -1), torch.full((*ids.shape, 2), math.nan)
+    the object is there. A number: there are as many. A relation: so the two lie."""
+    labels = torch.full(ids.shape, -1)
     for row, (tokens, scene, (objects, centres)) in enumerate(zip(ids.tolist(), named, truths, strict=True)):
         things = iter(scene.objects)
         waiting = []  # colour words in front of their shape
@@ -47,12 +59,10 @@ def word_labels(ids: torch.Tensor, named: list[Scene], truths: list[Truth]) -> t
                 thing = next(things)
                 for place in (*waiting, column):
                     labels[row, place] = int(thing in objects)
-                if objects.count(thing) == 1:
-                    places[row, column] = torch.tensor(centres[objects.index(thing)]) / (SIZE / 2) - 1
                 waiting = []
             elif token in NUMBER_WORDS:
                 labels[row, column] = int(objects.count(scene.objects[0]) == len(scene.objects))
             elif token in RELATION_WORDS and all(objects.count(o) == 1 for o in scene.objects):
                 first, second = (centres[objects.index(o)] for o in scene.objects)
                 labels[row, column] = int(relation_between(first, second) == scene.relation)
-    return labels.to(ids.device), places.to(ids.device)
+    return labels.to(ids.device)

@@ -3,10 +3,10 @@ square" from "a blue circle to the left of a red square".
 
 Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
 three false ones (captions.MISTAKES), and dense helpers. Which object covers each patch, read from the vision tower:
-kept as the ``where`` head. How many objects of each shape have the query's own colour and where they are, read from the
-queries: there are as many as colours, and it breaks the plateau on which colours and shapes are seen but not bound. In
-the matching pass, where the thing is that a word names, read after the second layer, and whether what a word says is
-so, after the third: without that order relations stay at chance. The last two helpers' heads are thrown away.
+kept as the ``where`` head. In the matching pass, layer after layer, what a decision needs: after the second, how many
+objects of each shape have a query's own colour (there are as many queries as colours) and where they are; after the
+third, how the two things lie that a caption names; after the last, whether what each word says is so. Without the
+first of these, colours and shapes are long seen but not bound; without the second, relations stay at chance.
 """
 
 import math
@@ -33,7 +33,7 @@ from referee_core.referees.blip2.weights import save
 from referee_core.referees.pixels import normalise
 
 from . import common, made
-from .labels import ARRANGING, query_labels, word_labels
+from .labels import ARRANGING, offset_labels, query_labels, word_labels
 from .pictures import UNKNOWN, Pictures, paint, training_set
 
 IMAGES = 32
@@ -66,7 +66,7 @@ class Student(nn.Module):
         self.count_head = nn.Linear(REFEREE.dim, len(SHAPES) * (1 + MOST_ALIKE))
         self.place_head = nn.Linear(REFEREE.dim, len(SHAPES) * 2)
         self.word_head = nn.Linear(REFEREE.dim, 2)
-        self.word_place_head = nn.Linear(REFEREE.dim, 2)
+        self.offset_head = nn.Linear(REFEREE.dim, 2)
         for name, p in self.named_parameters():
             if "embed" in name and "patch" not in name or name.endswith("_token") or name.endswith("_tokens"):
                 nn.init.normal_(p, std=0.1)
@@ -150,32 +150,32 @@ def loss_function(student: Student, sources_at: Callable[[int], list[Pictures]],
         hidden = net.qformer(true_ids, caption_mask(true_mask, queries), image)
         caption_logits = net.caption_head(hidden[:, queries:], net.qformer.word_embeddings)
         cg = caption_loss(caption_logits, true_ids, true_mask)[honest].mean()
-        counts, places = query_labels(truths)
-        counted = student.count_head(hidden[:, :queries]).unflatten(-1, (len(SHAPES), -1))
-        count = F.cross_entropy(counted.movedim(-1, 1), counts.to(counted.device))
-        there = (counts > 0).to(counted.device)
-        placed = student.place_head(hidden[:, :queries]).unflatten(-1, (len(SHAPES), 2))
-        place = F.smooth_l1_loss(placed[there], places.to(placed)[there])
-
         repeated = [tuple(t.repeat(said_of_each, 1, 1, 1) for t in kv) for kv in image]
         *_, early, middle, hidden = student.layers(match_ids, match_mask(mask, queries), repeated)
         logits = net.itm_head(hidden[:, :queries]).mean(1)
         target = torch.zeros(len(match_ids), dtype=torch.long, device=logits.device)
         target[: len(drawn)] = honest.long()
         itm = F.cross_entropy(logits, target, weight=torch.tensor([1.0, FALSE], device=logits.device))
-        labels, word_places = word_labels(match_ids, named, truths * said_of_each)
-        words = student.word_head(middle[:, queries:]).transpose(1, 2)
+
+        counts, places = (t.to(pictures.device) for t in query_labels(truths * said_of_each))
+        counted = student.count_head(early[:, :queries]).unflatten(-1, (len(SHAPES), -1))
+        count = F.cross_entropy(counted.movedim(-1, 1), counts)
+        placed = student.place_head(early[:, :queries]).unflatten(-1, (len(SHAPES), 2))
+        place = F.smooth_l1_loss(placed[counts > 0], places[counts > 0])
+        offsets = offset_labels(named, truths * said_of_each).to(pictures.device)
+        known_offset = offsets.isfinite().all(-1)
+        offset = F.smooth_l1_loss(student.offset_head(middle[:, :queries][known_offset]), offsets[known_offset])
+        labels = word_labels(match_ids, named, truths * said_of_each)
+        words = student.word_head(hidden[:, queries:]).transpose(1, 2)
         arranges = torch.isin(match_ids, ARRANGING.to(match_ids.device))  # few words, which would drown in the mean
         word = F.cross_entropy(words, labels.masked_fill(arranges, -1), ignore_index=-1)
         arranged = F.cross_entropy(words, labels.masked_fill(~arranges, -1), ignore_index=-1)
-        there = word_places.isfinite().all(-1)
-        word_place = F.smooth_l1_loss(student.word_place_head(early[:, queries:][there]), word_places[there])
 
-        loss = cg + itm + word + arranged + 5 * count + 3 * place + 3 * word_place + (0 if augments else where)
+        loss = cg + itm + word + arranged + 5 * count + 5 * place + 5 * offset + (0 if augments else where)
         correct = (logits.argmax(-1) == target).float()
         return loss, {
             "cg": cg, "count": count, "place": place, "itm": itm, "where": where,
-            "word": word, "arranged": arranged, "word_place": word_place,
+            "word": word, "arranged": arranged, "offset": offset,
             "true": correct[: len(drawn)][honest].mean(), "false": correct[len(drawn) :].mean(),
         }  # fmt: skip
 

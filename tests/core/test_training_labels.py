@@ -4,44 +4,47 @@ import torch
 
 from referee_core.demo.models import VOCABULARY
 from referee_core.demo.world import COLOURS, SHAPES, Scene
-from training.labels import query_labels, word_labels
+from training.labels import offset_labels, query_labels, word_labels
 from training.referee import tokenise
 
 RED, BLUE, GREEN = ("red", "circle"), ("blue", "square"), ("green", "cross")
 
 
-def said(scene: Scene, objects: tuple, centres: tuple) -> tuple[dict[str, int], dict[str, list[float]]]:
-    """Label and place by word; each word occurs once in these captions."""
+def said(scene: Scene, objects: tuple, centres: tuple) -> dict[str, int]:
+    """Label by word; each word occurs once in these captions."""
     ids, _, _ = tokenise([scene])
-    labels, places = word_labels(ids, [scene], [(objects, centres)])
-    words = [VOCABULARY[i] for i in ids[0]]
-    told = {word: int(label) for word, label in zip(words, labels[0], strict=True) if label >= 0}
-    placed = {word: p.tolist() for word, p in zip(words, places[0], strict=True) if p.isfinite().all()}
-    return told, placed
+    labels = word_labels(ids, [scene], [(objects, centres)])[0]
+    return {VOCABULARY[i]: int(label) for i, label in zip(ids[0], labels, strict=True) if label >= 0}
 
 
 def test_words_of_a_relation():
     objects, centres = (RED, BLUE), ((32.0, 64.0), (96.0, 64.0))
-    told, placed = said(Scene((RED, BLUE), "left"), objects, centres)
+    told = said(Scene((RED, BLUE), "left"), objects, centres)
     assert told == {"red": 1, "circle": 1, "left": 1, "blue": 1, "square": 1}
-    assert placed == {"circle": [-0.5, 0.0], "square": [0.5, 0.0]}
-    assert said(Scene((RED, BLUE), "right"), objects, centres)[0]["right"] == 0
-    assert said(Scene((BLUE, RED), "right"), objects, centres)[0]["right"] == 1
-    assert said(Scene((BLUE, RED), "below"), objects, centres)[0]["below"] == 0
+    assert said(Scene((RED, BLUE), "right"), objects, centres)["right"] == 0
+    assert said(Scene((BLUE, RED), "right"), objects, centres)["right"] == 1
+    assert said(Scene((BLUE, RED), "below"), objects, centres)["below"] == 0
 
 
 def test_words_about_what_is_not_there():
-    told, placed = said(Scene((RED, GREEN), "left"), (RED, BLUE), ((32.0, 64.0), (96.0, 64.0)))
+    told = said(Scene((RED, GREEN), "left"), (RED, BLUE), ((32.0, 64.0), (96.0, 64.0)))
     assert told == {"red": 1, "circle": 1, "green": 0, "cross": 0}
-    assert placed == {"circle": [-0.5, 0.0]}
 
 
 def test_words_of_a_number():
     centres = ((32.0, 32.0), (96.0, 32.0), (64.0, 96.0))
-    told, placed = said(Scene((RED, RED)), (RED,) * 3, centres)
-    assert told == {"two": 0, "red": 1, "circles": 1}
-    assert placed == {}  # no single place
-    assert said(Scene((RED,) * 3), (RED,) * 3, centres)[0]["three"] == 1
+    assert said(Scene((RED, RED)), (RED,) * 3, centres) == {"two": 0, "red": 1, "circles": 1}
+    assert said(Scene((RED,) * 3), (RED,) * 3, centres)["three"] == 1
+
+
+def test_how_the_first_lies_from_the_second():
+    centres = ((32.0, 64.0), (96.0, 80.0))
+    for scene, expected in [(Scene((RED, BLUE), "left"), [-1.0, -0.25]), (Scene((BLUE, RED)), [1.0, 0.25])]:
+        (offsets,) = offset_labels([scene], [((RED, BLUE), centres)])
+        known = {colour: o.tolist() for colour, o in zip(COLOURS, offsets, strict=True) if o.isfinite().all()}
+        assert known == {"red": expected, "blue": expected}
+    for scene in (Scene((RED, GREEN)), Scene((RED, RED)), Scene((RED, BLUE, GREEN))):
+        assert offset_labels([scene], [((RED, BLUE), centres)]).isnan().all()
 
 
 def test_what_the_queries_are_told():
