@@ -17,6 +17,7 @@ from .workflow import GREEN, GREY, Node, Workflow
 
 SEED = 0
 PAIR = ("an orange square and a red circle", "a red circle and an orange square")
+SEARCHED = "a red circle, a blue square and a green cross"
 PLAIN = {"steps": 50, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}  # suits the pack's models
 DEMO = {
     "prompt": "a red circle and a blue square",
@@ -219,6 +220,27 @@ def best_of_several(w: Workflow) -> None:
     w.place("Make it better", [prior, *regularizers.values()], [optimizer], [save], colour=GREEN)
 
 
+def search(w: Workflow) -> None:
+    w.notes(What_this_does=notes.SEARCH_ABOUT)
+    models = w.add("RefereeDemoModels", "The pack's small models")
+    prompt = w.add("PrimitiveStringMultiline", "The prompt", value=SEARCHED)
+    start = w.add("EmptyLatentImage", "Start from noise", width=DEMO["size"], height=DEMO["size"])
+    positive, negative = encoded(w, models.out("clip"), prompt)
+    w.place("Models and prompt", [models, prompt, start], [positive, negative])
+    pair = {"model": models.out("model"), "positive": positive, "negative": negative}
+    guider = w.add("CFGGuider", "Guidance, as usual", **pair, cfg=PLAIN["cfg"])
+    sampler = w.add("KSamplerSelect", "Sampler, as usual", sampler_name=PLAIN["sampler_name"])
+    plan = {"scheduler": PLAIN["scheduler"], "steps": PLAIN["steps"]}
+    sigmas = w.add("BasicScheduler", "Steps, as usual", model=models.out("model"), **plan)
+    loss = w.add("RefereeLoss", "The prompt, for the referee", referee=models.out("referee"), text=prompt)
+    w.place("How each picture is made, and judged", [guider, sampler, sigmas, loss])
+    inputs = {"guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": start, "vae": models.out("vae")}
+    found = w.add("RefereeSearch", **inputs, loss=loss, seed=SEED)
+    save = w.add("SaveImage", "The result", images=found.out("image"), filename_prefix="referee/search")
+    report = w.add("PreviewAny", "What the referee says", source=found.out("report"))
+    w.place("Search", [found], [save, report], colour=GREEN)
+
+
 GRAPHS = {
     notes.QUICK: quick,
     notes.BEST: best_of_several,
@@ -228,6 +250,7 @@ GRAPHS = {
     notes.EDIT: lambda w: optimized(w, notes.EDIT_ABOUT, EDIT),
     notes.INVERSION: lambda w: optimized(w, notes.INVERSION_ABOUT, prior=False),
     notes.SDS: lambda w: optimized(w, notes.SDS_ABOUT, referee=False),
+    notes.SEARCH: search,
 }
 
 

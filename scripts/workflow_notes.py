@@ -16,7 +16,8 @@ SAMPLER = "Referee - 5 SD 1.5, BLIP-2, SamplerCustomAdvanced"
 EDIT = "Referee - 6 Inpaint, SD 1.5 with BLIP-2"
 INVERSION = "Referee - 7 Inversion alone, SD 1.5"
 SDS = "Referee - 8 SDS alone, SD 1.5"
-WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON)
+SEARCH = "Referee - 9 Search until it obeys"
+WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH)
 
 
 def template(name: str, suffix: str = ".json"):
@@ -137,6 +138,17 @@ Losses**.
 - **batch_size** of the empty latent: more pictures, better chances for the best.
 - **keep** of Score Images: how many go on. The optimizer takes a batch as well.
 - **t_max** of SDS Guidance, here 700: lower keeps more of the picture, 949 starts afresh.
+"""
+SEARCH_ABOUT = """
+*Try seeds until one obeys.* **Search Until It Obeys** samples with the sampler, steps and guidance that you plug in,
+lets the referee judge each picture by several random views, and stops at the first that matches. The report lists
+every seed. It needs no download: press **Run**.
+
+- **attempts**: how many seeds at most. If none matches, the best one comes out.
+- **stop_at**: how sure the referee must be. Higher is stricter and takes longer.
+- **keep**: more than one picture, best first.
+- For your own model, replace **The pack's small models** by a checkpoint and Load Referee, and set size, steps and
+cfg as you are used to.
 """
 FILES = f"""
 The editor offers what is missing when the graph opens. Or, in ComfyUI's folder:

@@ -6,7 +6,18 @@ import torch
 
 from referee_core.demo.captions import NUMBERS, PLURALS
 from referee_core.demo.models import VOCABULARY
-from referee_core.demo.world import COLOURS, MOST_ALIKE, RELATIONS, SHAPES, SIZE, Object, Point, Scene, relation_between
+from referee_core.demo.world import (
+    COLOURS,
+    MOST_ALIKE,
+    MOST_NAMED,
+    RELATIONS,
+    SHAPES,
+    SIZE,
+    Object,
+    Point,
+    Scene,
+    relation_between,
+)
 
 SHAPE_WORDS = {VOCABULARY.index(w) for w in (*SHAPES, *PLURALS.values())}
 COLOUR_WORDS = {VOCABULARY.index(c) for c in COLOURS}
@@ -30,6 +41,15 @@ def query_labels(truths: list[Truth]) -> tuple[torch.Tensor, torch.Tensor]:
             counts[place] += 1
             places[place] += torch.tensor(centre) / (SIZE / 2) - 1
     return counts.clamp(max=MOST_ALIKE), places / counts.clamp(min=1)[..., None]
+
+
+def role_labels(named: list[Scene]) -> torch.Tensor:
+    """Which of the different things that a caption names have each colour [N, colours, MOST_NAMED], 1 or 0."""
+    roles = torch.zeros(len(named), len(COLOURS), MOST_NAMED)
+    for row, scene in enumerate(named):
+        for place, (colour, _) in enumerate(dict.fromkeys(scene.objects)):
+            roles[row, list(COLOURS).index(colour), place] = 1
+    return roles
 
 
 def offset_labels(named: list[Scene], truths: list[Truth]) -> torch.Tensor:

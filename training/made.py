@@ -92,7 +92,7 @@ def ddim(
 def sampled(models: Components, prompt: str, loss: RefereeLoss | None, rng: random.Random) -> torch.Tensor:
     """DDIM samples [B, 3, S, S] with random settings; with a loss, each step's prediction of the picture is moved down
     the loss's gradient by a share of the step, in the end too."""
-    steps, eta = rng.choice([15, 25, 50]), rng.choice([0.0, 1.0])
+    steps, eta = rng.choice([15, 25] if loss else [15, 25, 50]), rng.choice([0.0, 1.0])
     cfg, share = rng.uniform(1.5, 7), rng.uniform(0.03, 0.1)
     decode = models.decoder()
     streams = generators([rng.randrange(2**31) for _ in range(BATCH)], ("noise", "views"))
@@ -115,7 +115,7 @@ def optimised(models: Components, prompt: str, loss: RefereeLoss, rng: random.Ra
     """Pictures [B, 3, S, S] on the way of the optimisation, from noise, alone or beside score distillation."""
     z = torch.randn(BATCH, 4, 16, 16, generator=torch.Generator().manual_seed(rng.randrange(2**31)))
     prior = SDS(models.guided(prompt, cfg=rng.uniform(3, 6)), Schedule(2000.0, 2000.0)) if rng.random() < 0.7 else None
-    settings = Settings(steps=60, tail=0, lr=Schedule(rng.uniform(0.1, 0.3), 0.05), noise=0.05, gradient_noise=0.0)
+    settings = Settings(steps=40, tail=0, lr=Schedule(rng.uniform(0.1, 0.3), 0.05), noise=0.05, gradient_noise=0.0)
     run = referee_can_play(
         z.to(common.device()), models.decoder(), loss, prior, VIEWS, None, settings, rng.randrange(2**31)
     )

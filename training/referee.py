@@ -3,10 +3,11 @@ square" from "a blue circle to the left of a red square".
 
 Three losses share one vision pass: captioning of the true caption, image-text matching of the true caption against
 three false ones (captions.MISTAKES), and dense helpers. Which object covers each patch, read from the vision tower:
-kept as the ``where`` head. In the matching pass, layer after layer, what a decision needs: after the second, how many
-objects of each shape have a query's own colour (there are as many queries as colours) and where they are; after the
-third, how the two things lie that a caption names; after the last, whether what each word says is so. Without the
-first of these, colours and shapes are long seen but not bound; without the second, relations stay at chance.
+kept as the ``where`` head. In the matching pass, layer after layer, what a decision needs: after the first, which of
+the named things has a query's own colour (there are as many queries as colours); after the second, how many objects of
+each shape have that colour, and where they are; after the third, how the two things lie that a caption names; after the
+last, whether what each word says is so. Without these, colours and shapes are long seen but not bound, and relations
+stay at chance.
 """
 
 import math
@@ -26,14 +27,14 @@ from referee_core.demo.captions import MISTAKES, caption, false_scene
 from referee_core.demo.models import REFEREE, VOCABULARY
 from referee_core.demo.storage import FOLDER
 from referee_core.demo.storage import save as save_tensors
-from referee_core.demo.world import MOST_ALIKE, MOST_NAMED, OBJECTS, SHAPES, Scene, is_held_out
+from referee_core.demo.world import MOST_ALIKE, MOST_NAMED, OBJECTS, SHAPES, Object, Scene, is_held_out
 from referee_core.referees.blip2.model import Blip2, caption_loss, caption_mask, match_mask
 from referee_core.referees.blip2.text import Tokenizer
 from referee_core.referees.blip2.weights import save
 from referee_core.referees.pixels import normalise
 
 from . import common, made
-from .labels import ARRANGING, offset_labels, query_labels, word_labels
+from .labels import ARRANGING, offset_labels, query_labels, role_labels, word_labels
 from .pictures import UNKNOWN, Pictures, paint, training_set
 
 IMAGES = 32
@@ -66,6 +67,7 @@ class Student(nn.Module):
         self.count_head = nn.Linear(REFEREE.dim, len(SHAPES) * (1 + MOST_ALIKE))
         self.place_head = nn.Linear(REFEREE.dim, len(SHAPES) * 2)
         self.word_head = nn.Linear(REFEREE.dim, 2)
+        self.role_head = nn.Linear(REFEREE.dim, MOST_NAMED)
         self.offset_head = nn.Linear(REFEREE.dim, 2)
         for name, p in self.named_parameters():
             if "embed" in name and "patch" not in name or name.endswith("_token") or name.endswith("_tokens"):
@@ -103,21 +105,27 @@ def claims(rng: random.Random, known: Pictures, index: int) -> list[Scene]:
     if true is not None and not is_held_out(true.objects):
         base, said = true, [true]
     else:
-        objects = [o for o in known.objects[index] if o != UNKNOWN] or [rng.choice(OBJECTS)]
-        kinds = tuple(dict.fromkeys(rng.sample(objects, len(objects))))[:MOST_NAMED]
-        kinds = kinds[:1] if is_held_out(kinds) else kinds
-        most = max(kinds, key=objects.count)
-        alike = (most,) * min(MOST_ALIKE, objects.count(most))
-        base = Scene(alike if rng.random() < 0.5 and not is_held_out(alike) else kinds)
+        base = _nearly(rng, [o for o in known.objects[index] if o != UNKNOWN] or [rng.choice(OBJECTS)])
         said = [base]
     if known.asked and not known.judged(index, known.asked[index]):
         said.append(known.asked[index])
+    alike = len(set(known.objects[index])) == 1 < len(known.objects[index])
+    about = "number" if alike else ABOUT.get(base.category, "colour")
     while len(said) <= FALSE:
-        kind = rng.choice(list(MISTAKES)) if len(said) > 1 or rng.random() < 0.2 else ABOUT.get(base.category, "colour")
+        kind = about if len(said) == 1 and rng.random() < 0.8 else rng.choice(list(MISTAKES))
         wrong = false_scene(rng, base, kind)
         if wrong is not None and not is_held_out(wrong.objects):
             said.append(wrong)
     return said
+
+
+def _nearly(rng: random.Random, objects: list[Object]) -> Scene:
+    """A caption near to a picture of which none is true, or only a held-out one."""
+    kinds = tuple(dict.fromkeys(rng.sample(objects, len(objects))))[:MOST_NAMED]
+    most = max(kinds, key=objects.count)
+    near = [Scene((most,) * n) for n in range(1, MOST_ALIKE + 1) if abs(n - objects.count(most)) <= 1]
+    options = [scene for scene in (*near, Scene(kinds)) if not is_held_out(scene.objects)]
+    return rng.choice(options or [Scene(kinds[:1])])
 
 
 def loss_function(student: Student, sources_at: Callable[[int], list[Pictures]], augmented_from: int = 0):
@@ -151,12 +159,14 @@ def loss_function(student: Student, sources_at: Callable[[int], list[Pictures]],
         caption_logits = net.caption_head(hidden[:, queries:], net.qformer.word_embeddings)
         cg = caption_loss(caption_logits, true_ids, true_mask)[honest].mean()
         repeated = [tuple(t.repeat(said_of_each, 1, 1, 1) for t in kv) for kv in image]
-        *_, early, middle, hidden = student.layers(match_ids, match_mask(mask, queries), repeated)
+        first, early, middle, hidden = student.layers(match_ids, match_mask(mask, queries), repeated)
         logits = net.itm_head(hidden[:, :queries]).mean(1)
         target = torch.zeros(len(match_ids), dtype=torch.long, device=logits.device)
         target[: len(drawn)] = honest.long()
         itm = F.cross_entropy(logits, target, weight=torch.tensor([1.0, FALSE], device=logits.device))
 
+        roles = role_labels(named).to(pictures.device)
+        role = F.binary_cross_entropy_with_logits(student.role_head(first[:, :queries]), roles)
         counts, places = (t.to(pictures.device) for t in query_labels(truths * said_of_each))
         counted = student.count_head(early[:, :queries]).unflatten(-1, (len(SHAPES), -1))
         count = F.cross_entropy(counted.movedim(-1, 1), counts)
@@ -171,11 +181,11 @@ def loss_function(student: Student, sources_at: Callable[[int], list[Pictures]],
         word = F.cross_entropy(words, labels.masked_fill(arranges, -1), ignore_index=-1)
         arranged = F.cross_entropy(words, labels.masked_fill(~arranges, -1), ignore_index=-1)
 
-        loss = cg + itm + word + arranged + 5 * count + 5 * place + 5 * offset + (0 if augments else where)
+        loss = cg + itm + word + arranged + 5 * count + 5 * place + 5 * role + 5 * offset + (0 if augments else where)
         correct = (logits.argmax(-1) == target).float()
         return loss, {
             "cg": cg, "count": count, "place": place, "itm": itm, "where": where,
-            "word": word, "arranged": arranged, "offset": offset,
+            "word": word, "arranged": arranged, "role": role, "offset": offset,
             "true": correct[: len(drawn)][honest].mean(), "false": correct[len(drawn) :].mean(),
         }  # fmt: skip
 

@@ -102,5 +102,5 @@ def judge(picture: torch.Tensor) -> Verdict:
                 unknown += 1
             else:
                 objects.append((colour, shape))
-                centres.append(((cx + 0.5) / scale, (cy + 0.5) / scale))
+                centres.append((float(cx + 0.5) / scale, float(cy + 0.5) / scale))
     return Verdict(tuple(objects), tuple(centres), unknown)

@@ -48,6 +48,7 @@ def test_names_are_safe_in_file_systems_and_addresses(path):
     [
         ("quick demo", [notes.QUICK]),
         ("best of", [notes.BEST]),
+        ("until it obeys", [notes.SEARCH]),
         ("side by side", [notes.COMPARISON]),
         ("paper", [notes.PAPER]),
         ("blip-2", [notes.PAPER, notes.SAMPLER, notes.EDIT]),
