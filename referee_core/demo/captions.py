@@ -60,7 +60,7 @@ def parse(text: str) -> Scene:
 def describe(rng: random.Random, objects: tuple[Object, ...], centres: tuple[Point, ...]) -> Scene | None:
     """A random scene that is true of a picture; None if there is none ('crowd' of world.random_objects)."""
     kinds = len(set(objects))
-    if kinds not in (1, len(objects)) or kinds > MOST_NAMED:
+    if kinds not in (1, len(objects)) or kinds > MOST_NAMED or len(objects) > MOST_ALIKE:
         return None
     order = rng.sample(range(len(objects)), len(objects))
     named = tuple(objects[i] for i in order)

@@ -78,8 +78,9 @@ def differ(objects: tuple[Object, ...]) -> bool:
 
 
 def is_held_out(objects: tuple[Object, ...]) -> bool:
-    """Whether no training caption has these objects, and no picture that the diffusion model learned from: a fifth of all
-    pairs of different objects is held out, alone and among others, and three sevenths of the numbers of equal ones."""
+    """Whether no training caption has these objects, and no picture that the diffusion model learned from. A fifth of
+    all pairs of different objects is held out, alone and among others, and three sevenths of the numbers of equal
+    ones."""
     indices = sorted({OBJECTS.index(o) for o in objects})
     if len(indices) == 1:
         return len(objects) > 1 and (indices[0] + len(objects)) % 7 in (0, 2, 4)

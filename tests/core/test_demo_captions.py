@@ -74,6 +74,7 @@ def test_nothing_is_true_of_a_crowd():
     for _ in range(20):
         objects = random_objects(rng, "crowd")
         assert describe(rng, objects, ((0.0, 0.0),) * len(objects)) is None
+    assert describe(rng, (OBJECTS[0],) * 5, ((0.0, 0.0),) * 5) is None  # as networks paint them sometimes
 
 
 @pytest.mark.parametrize("kind", MISTAKES)
