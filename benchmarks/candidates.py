@@ -103,6 +103,8 @@ CANDIDATES = {
     "cfg3": lambda j: j.play(j.sds()),
     "views4": lambda j: j.play(j.sds(), views=4),
     "views1": lambda j: j.play(j.sds(), views=1),
+    "short4": lambda j: j.play(j.sds(), views=4, steps=60),
+    "from-plain4": lambda j: j.play(j.sds(t_max=500), j.plain(j.seed), views=4, steps=40, lr=Schedule(0.1, 0.05)),
     "descending": lambda j: j.play(j.sds(order="descending")),
     "weak-start": lambda j: j.play(j.sds(weight=Schedule(200.0, 2000.0, "linear"))),
     "sdi": lambda j: j.play(j.sds(SDI, inverter=j.models.guided(j.text, cfg=2 - CFG))),
