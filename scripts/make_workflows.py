@@ -22,13 +22,10 @@ PLAIN = {"steps": 50, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler"
 DEMO = {
     "prompt": "a red circle and a blue square",
     "size": 128,
-    "loop": {
-        "preset": "paper", "preset.gradient_noise": 0.0,  # tuned without it
-        "steps": 200, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05,
-    },
-    "prior": {"cfg": 5.0, "weight": 2000.0, "weight_end": 2000.0},
+    "loop": {"steps": 160, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
+    "prior": {"cfg": 3.0, "weight": 2000.0, "weight_end": 2000.0},
     "augmentation": {
-        "preset": "custom", "count": 16, "rotation": 15.0, "translation": 0.1, "perspective": 0.2, "colour": 0.04,
+        "preset": "custom", "count": 4, "rotation": 15.0, "translation": 0.1, "perspective": 0.2, "colour": 0.04,
         "erasing": 0.06, "noise": 0.1,
     },
     "averaging": {"decay": 0.95, "start": 40, "interval": 60},
@@ -212,8 +209,7 @@ def best_of_several(w: Workflow) -> None:
     report = w.add("PreviewAny", "What the referee says", source=ranked.out("report"))
     show = w.add("PreviewImage", "The four, best first", images=ranked)
     w.place("Which one is best?", [loss, turned, both], [best, ranked], [show, report])
-    strength = DEMO["prior"] | {"cfg": 3.0, "t_max": 700}
-    prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **strength)
+    prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **DEMO["prior"], t_max=700)
     inputs = {"vae": models.out("vae"), "latent_image": best.out("latent"), "seed": SEED, "loss": both, "prior": prior}
     optimizer = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])
     save = w.add("SaveImage", "The result", images=optimizer.out("image"), filename_prefix="referee/best")

@@ -58,7 +58,7 @@ def offset_labels(named: list[Scene], truths: list[Truth]) -> torch.Tensor:
     in the picture."""
     offsets = torch.full((len(named), len(COLOURS), 2), math.nan)
     for row, (scene, (objects, centres)) in enumerate(zip(named, truths, strict=True)):
-        if len(scene.objects) == 2 and all(objects.count(o) == 1 for o in scene.objects):
+        if len(set(scene.objects)) == len(scene.objects) == 2 and all(objects.count(o) == 1 for o in scene.objects):
             first, second = (torch.tensor(centres[objects.index(o)]) for o in scene.objects)
             for colour, _ in scene.objects:
                 offsets[row, list(COLOURS).index(colour)] = (first - second) / (SIZE / 2)
