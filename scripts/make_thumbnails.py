@@ -1,7 +1,7 @@
 """Make the example graphs' pictures for the Templates dialog: ``python -m scripts.make_thumbnails --comfyui DIR``.
 
 All are made with the pack's small models: the comparison gives those of the four ways to paint, one more run changes
-the masked half of its result, and "best of several" gives its own.
+the masked half of its result, and the graphs of several samples give their own.
 """
 
 import argparse
@@ -10,25 +10,22 @@ import json
 import tempfile
 from pathlib import Path
 
+from . import make_workflows as graphs
 from . import workflow_notes as notes
-from .demo import RESULTS, demo_graph, run_demo
-from .make_workflows import DEMO, encoded, judged
+from .demo import RESULTS, demo_graph, judged, run_demo
 from .server import Server
 from .workflow import Workflow, to_api
 
-PROMPT, CHANGED, SEED = "a red circle and a blue square", "a red circle and a yellow triangle", 3
+PROMPT, CHANGED, SEED = "a yellow triangle and a white square", "a yellow triangle and a green circle", 0
 SIDE, GAP = 384, 4
 
 
 def changed(server: Server, png: bytes) -> bytes:
     """The demo's result with its right or left half, whichever holds the square, optimised for another prompt."""
-    from PIL import Image
-
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    pixels = picture.load()
-    blue = [x for x in range(128) for y in range(128) if pixels[x, y][2] > 150 > pixels[x, y][0] + 60]
-    left = 0 if sum(blue) / max(1, len(blue)) < 64 else 64
-    picture.save(server.base / "input" / "before.png")
+    seen = judged(png)
+    (x,) = (x for (_, shape), (x, _) in zip(seen.objects, seen.centres, strict=True) if shape == "square")
+    left = 0 if x < 64 else 64
+    (server.base / "input" / "before.png").write_bytes(png)
     info = server.get("/object_info")
     w = Workflow("changed", info)
     models = w.add("RefereeDemoModels")
@@ -38,24 +35,23 @@ def changed(server: Server, png: bytes) -> bytes:
     mask = w.add("MaskComposite", destination=nothing, source=half, x=left, y=0, operation="add")
     encode = w.add("VAEEncode", pixels=image, vae=models.out("vae"))
     latent = w.add("SetLatentNoiseMask", samples=encode, mask=mask)
-    positive, negative = encoded(w, models.out("clip"), CHANGED)
-    prior = w.add("RefereeSDSGuidance", model=models, positive=positive, negative=negative, **DEMO["prior"])
-    loss, regularizers = judged(w, models.out("referee"), CHANGED, DEMO)
+    positive, negative = graphs.encoded(w, models.out("clip"), CHANGED)
+    prior = w.add("RefereeSDSGuidance", model=models, positive=positive, negative=negative, **graphs.DEMO["prior"])
+    loss, regularizers = graphs.judged(w, models.out("referee"), CHANGED, graphs.DEMO)
     inputs = {"vae": models.out("vae"), "latent_image": latent, "seed": SEED, "loss": loss, "prior": prior}
-    result = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])
+    result = w.add("RefereeOptimizer", **inputs, **regularizers, **graphs.DEMO["loop"])
     w.add("SaveImage", images=result.out("image"), filename_prefix="after")
     w.place("", w.nodes)
     (output,) = server.run(to_api(json.loads(w.text()), info)).values()
     return server.image(output["images"][0])
 
 
-def improved(server: Server) -> tuple[bytes, bytes]:
-    """The best of several's four, and its result."""
-    graph = to_api(json.loads(notes.template(notes.BEST).read_text(encoding="utf-8")), server.get("/object_info"))
+def shown(server: Server, name: str, *kinds: str) -> list[bytes]:
+    """What an example graph's first nodes of these kinds show."""
+    graph = to_api(json.loads(notes.template(name).read_text(encoding="utf-8")), server.get("/object_info"))
     outputs = server.run(graph)
-    shown = ("PreviewImage", "SaveImage")
-    before, after = (next(k for k, node in graph.items() if node["class_type"] == kind) for kind in shown)
-    return tuple(server.image(outputs[number]["images"][0]) for number in (before, after))
+    numbers = (next(k for k, node in graph.items() if node["class_type"] == kind) for kind in kinds)
+    return [server.image(outputs[number]["images"][0]) for number in numbers]
 
 
 def sheet(*pictures: bytes, columns: int):
@@ -77,7 +73,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Server(arguments.comfyui, Path(folder)) as server:
         files = run_demo(server, demo_graph(server.get("/object_info"), PROMPT, SEED))
-        after, pair = changed(server, files["method"]), improved(server)
+        after, pair = changed(server, files["method"]), shown(server, notes.BEST, "PreviewImage", "SaveImage")
+        found = shown(server, notes.SEARCH, "SaveImage")
     one = sheet(files["method"], columns=1)
     thumbnails = {
         notes.QUICK: sheet(files["method"], files["plain"], columns=2),
@@ -88,6 +85,7 @@ def main() -> None:
         notes.EDIT: sheet(files["method"], after, columns=2),
         notes.INVERSION: sheet(files["inversion"], columns=1),
         notes.SDS: sheet(files["sds"], columns=1),
+        notes.SEARCH: sheet(*found, columns=1),
     }
     for name, picture in thumbnails.items():
         picture.save(notes.template(name, ".jpg"), quality=88)

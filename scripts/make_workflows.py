@@ -20,7 +20,7 @@ PAIR = ("an orange square and a red circle", "a red circle and an orange square"
 SEARCHED = "a red circle, a blue square and a green cross"
 PLAIN = {"steps": 50, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}  # suits the pack's models
 DEMO = {
-    "prompt": "a red circle and a blue square",
+    "prompt": "a yellow triangle and a white square",
     "size": 128,
     "loop": {"steps": 160, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
     "prior": {"cfg": 3.0, "weight": 2000.0, "weight_end": 2000.0},

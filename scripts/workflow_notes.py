@@ -44,9 +44,9 @@ Press **Run**: no download, no graphics card. Two pictures of one prompt and one
 keeps it natural.
 - **To compare**: the same model with *KSampler*, at settings that suit it.
 
-These small models know one or two shapes, *a [colour] [shape] and a [colour] [shape]*: red, orange, yellow, green,
-cyan, blue, purple, white; circle, square, triangle, cross. KSampler alone paints most such prompts right, and the
-method is sometimes wrong: this graph shows how it works, not that it wins.
+These small models know coloured shapes: *a red circle, a blue square and a green cross*, *a red circle to the left of
+a blue square*, *three green crosses*. KSampler alone is wrong with this prompt and most seeds. It would need several
+tries: see *9 Search until it obeys*.
 """
 COMPARISON_ABOUT = """
 One prompt and one seed, four ways to a picture, with the small models that come with the pack. No download and no
@@ -55,7 +55,7 @@ graphics card: press **Run**.
 - **Referee Can Play** (green): the referee, here a small BLIP-2 that reads the prompt, pulls the picture towards
 it; the diffusion model keeps it natural. Random views and jumps back to the running average keep the referee from
 being fooled.
-- **Plain sampling**: KSampler, at settings that suit this model. It paints most prompts of this small world right.
+- **Plain sampling**: KSampler, at settings that suit this model. It mixes things up, as large models do.
 - **SDS alone**: only the diffusion model pulls. Natural, but no closer to the prompt.
 - **Inversion alone**: only the referee pulls, and it sees the bare picture. Specks please it that say nothing to
 us.
@@ -64,8 +64,8 @@ Only the first result is saved; the others are previews. Paper: [Referee Can Pla
 2024](https://arxiv.org/abs/2402.16305).
 """
 COMPARISON_TURN = """
-- **The prompt**: one or two objects, *a [colour] [shape]*, joined by *and*; for example *a yellow triangle and a
-purple cross*.
+- **The prompt**: for example *a yellow triangle and a purple cross*, *a green circle above a purple triangle*, *four
+orange triangles*.
 - **The seed**: another start for all four.
 - **Random views, preset**: *none* brings the specks back. More views (*count*) make a cleaner picture and slower
 steps.
@@ -130,8 +130,7 @@ change.
 BEST_ABOUT = """
 *Let it paint several, go on with the best.* KSampler paints four pictures, **Score Images** puts them in order, and
 the best one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed none of the
-four is right, and the result is. With other prompts KSampler is mostly right at once. It needs no download: press
-**Run**.
+four is right, and the result is. It needs no download: press **Run**.
 
 - The referee judges by two sentences, the prompt and the same the other way round, added by **Combine Referee
 Losses**.

@@ -21,7 +21,7 @@ def demo_of(steps: int) -> dict:
     workflow = json.loads(path.read_text())
     for node in optimizers(workflow):
         values = node["widgets_values"]
-        assert values[2:4] == [200, "paper"] and values[9:11] == [10, "last"]
+        assert values[2:4] == [160, "paper"] and values[9:11] == [10, "last"]
         values[2], values[9] = steps, 1  # steps and tail
     return workflow
 
