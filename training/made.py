@@ -134,11 +134,11 @@ def _networks() -> tuple[Components, Referee]:
     return models, referee
 
 
-def _make(task: tuple[Path, str, int, bool]) -> Path:
+def _make(task: tuple[Path, str, bool]) -> Path:
     """The pictures of one random prompt, as a file."""
-    path, kind, number, held_out = task
+    path, kind, held_out = task
     models, referee = _networks()
-    rng = random.Random(f"{kind}-{number}-{held_out}")
+    rng = random.Random(f"{path.parent.name}/{path.stem}")
     scene = rng.choice(scenes(rng.choice(CATEGORIES[held_out:]), held_out))
     prompt = caption(scene)
     loss = bind(referee, prompt, itm=1.0, caption=rng.choice([0.0, 1.0]))
@@ -163,7 +163,7 @@ def mined(folder: Path, count: dict[str, int], held_out: bool = False) -> Pictur
     """Pictures of random prompts by the networks as they are: ``count`` prompts for 'sampled', 'guided' and
     'optimised'. ``asked`` of each is its prompt. One file a prompt; files that exist are not made again."""
     tasks = [
-        (folder / f"{kind}-{k}{'-held-out' * held_out}.pt", kind, k, held_out)
+        (folder / f"{kind}-{k}{'-held-out' * held_out}.pt", kind, held_out)
         for kind, prompts in count.items()
         for k in range(prompts)
     ]
