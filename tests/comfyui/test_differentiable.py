@@ -33,7 +33,7 @@ def picture(vae, z):  # as VAE Decode shows it, [B, 3, H, W]
 
 def check(name, vae, z, tolerance=1e-2):
     # against ComfyUI's own decode, and along the gradient against differences of it
-    decoder, h = Decoder(vae), 0.3
+    decoder, h = Decoder(vae), 0.1
     before = [p for p in vae.first_stage_model.parameters()]
     with d.differentiable(decoder, shape=z.shape) as block:
         leaf = z.clone().requires_grad_()
@@ -227,7 +227,7 @@ def test_the_users_own_vae_is_decoded_and_differentiated(found, name):
     assert seen["picture"] < (0.02 if half else 1e-5)
     assert abs(seen["slope"] - 1) < 0.02
     assert seen["again"] and seen["back"]
-    assert found["tampering shows"] > 0.05
+    assert found["tampering shows"] > 0.03
 
 
 def test_gradients_are_computed_in_full_range(found):

@@ -1,24 +1,26 @@
 """Search Until It Obeys in a real ComfyUI, as a user's graph runs it."""
 
 import re
+from itertools import pairwise
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from comfyui.conftest import LOOP, Demo, watch
+from comfyui.conftest import LOOP, PROMPT, Demo, watch
 from comfyui.test_bad_input import failure
 from comfyui.test_score import run, saved, strict
 
 LINE = re.compile(r"attempt (\d+) \(seed (\d+)\): loss ([\d.]+) · match ([\d.]+) · itm ([\d.]+) · caption ([\d.]+)")
 SEED = 7
+STEPS = 6
 
 
 class Searched(Demo):
     """Parts of a sampling graph, a search on them, and the same by ComfyUI's own node."""
 
-    def __init__(self, sampler="euler_ancestral", steps=3, denoise=1.0, text="a red circle"):
-        super().__init__(text=text)
+    def __init__(self, sampler="euler_ancestral", steps=STEPS, denoise=1.0):
+        super().__init__()
         self.guider = self.add(
             "CFGGuider", model=self.model, positive=self.positive, negative=self.negative, cfg=3.0
         )[0]  # fmt: skip
@@ -143,13 +145,13 @@ def test_without_a_stop_all_are_tried_and_the_best_come_first(server, four):
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
 def test_it_stops_at_the_first_that_matches_whatever_the_number_at_once(server, four, at_once):
-    matches = [a["match"] for a in four]
-    third = next(i for i in range(1, 4) if matches[i] > max(matches[:i])) if max(matches) > matches[0] else 0
+    miss, hit = next((a, b) for a, b in pairwise(four) if b["match"] > a["match"] + 0.1)
     graph = Searched()
-    graph.search(attempts=4, keep=1, stop_at=round(matches[third] - 0.002, 3), at_once=at_once)
+    stop_at = round((miss["match"] + hit["match"]) / 2, 3)
+    graph.search(seed=int(miss["seed"]), attempts=4, keep=1, stop_at=stop_at, at_once=at_once)
     shown = watch(server, graph)
     report = [text for text in shown["texts"] if text.startswith("done")][-1]
-    said = rf"· match {shortened(matches[third])} \(seed {SEED + third}\) · {third + 1} of 4 attempts"
+    said = rf"· match {shortened(hit['match'])} \(seed {hit['seed']:.0f}\) · 2 of 4 attempts"
     assert re.search(said, report)
 
 
@@ -167,7 +169,7 @@ def test_the_node_shows_its_attempts_while_it_runs(server, four):
     improved = sum(a["loss"] == min(b["loss"] for b in four[: i + 1]) for i, a in enumerate(four))
     assert len(shown["pictures"]) == improved
     ticks = [value for value, _ in shown["progress"]]  # ComfyUI leaves out what follows too fast
-    assert {3, 6, 9, 12} <= set(ticks) and ticks == sorted(ticks)
+    assert {STEPS, 2 * STEPS, 3 * STEPS, 4 * STEPS} <= set(ticks) and ticks == sorted(ticks)
 
 
 def test_scores_and_seeds_are_saved_with_the_pictures(server, four):
@@ -177,7 +179,7 @@ def test_scores_and_seeds_are_saved_with_the_pictures(server, four):
     (first, _) = saved(server, run(server, graph, {"nodes": [{"id": graph.id, "title": "Mine"}]}), "searched")
     (entry,) = strict(first["referee"]).values()
     best = sorted(four, key=lambda a: a["loss"])[:2]
-    assert entry["text"] == ["a red circle"]
+    assert entry["text"] == [PROMPT]
     assert [(i["image"], i["seed"]) for i in entry["images"]] == [(1, best[0]["seed"]), (2, best[1]["seed"])]
     assert [i["loss"] for i in entry["images"]] == pytest.approx([a["loss"] for a in best], abs=1e-3)
 
@@ -207,7 +209,7 @@ def test_a_batch_is_refused_with_a_way_out(server):
 
 def test_a_single_sigma(server):
     graph = Searched()
-    graph.sigmas = graph.add("SplitSigmas", sigmas=graph.sigmas, step=3)[1]
+    graph.sigmas = graph.add("SplitSigmas", sigmas=graph.sigmas, step=STEPS)[1]
     graph.search()
     assert "'sigmas' holds no step" in failure(server, graph)
 
