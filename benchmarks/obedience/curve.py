@@ -23,19 +23,18 @@ def best_of(pictures: Sequence[dict], n: int) -> float:
     return sum(row["right"] * math.comb(len(ranked) - 1 - i, n - 1) for i, row in enumerate(ranked)) / chosen
 
 
-def until(pictures: Sequence[dict], stop_at: float, attempts: int) -> tuple[float, int]:
-    """Whether a search in the order of the seeds ends with a right picture, and how many it made."""
-    tried = sorted(pictures, key=lambda row: row["seed"])[:attempts]
-    for made, row in enumerate(tried, start=1):
+def until(attempts: Sequence[dict], stop_at: float) -> tuple[bool, Sequence[dict]]:
+    """How a search through these attempts, in this order, ends: whether its picture is right, and which it made."""
+    for made, row in enumerate(attempts, start=1):
         if row["match"] is not None and row["match"] >= stop_at:
-            return row["right"], made
-    return best_of(tried, len(tried)), len(tried)
+            return row["right"], attempts[:made]
+    return best_of(attempts, len(attempts)) > 0, attempts
 
 
 def by_prompt(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
-    """The pictures of each (category, prompt)."""
+    """The pictures of each (category, prompt), in the order of their seeds."""
     found = defaultdict(list)
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["seed"]):
         found[row["category"], row["prompt"]].append(row)
     return dict(found)
 

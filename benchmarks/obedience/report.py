@@ -1,50 +1,117 @@
-"""Tables and a plot of a run."""
+"""Tables and a plot of a run.
+
+The first method is the baseline. Beside each method as it is, a plan may search with it, or try the baseline first.
+"""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from .curve import best_of, by_prompt, wilson
+from .curve import best_of, by_prompt, paired, until, wilson
 from .prompts import CATEGORIES
 
 OVERALL = "all"
+STOP_AT = 0.9  # as RefereeSearch does unless told otherwise
+BEST, SEARCH, AFTER = WAYS = ("best of", "search, at most", "after a search of at most")
+LINES = {BEST: "-", SEARCH: "--", AFTER: ":"}
+
+
+class Plan(NamedTuple):
+    """A way to spend attempts.
+
+    Attributes:
+        way: one of WAYS, with ``n`` attempts.
+        outcomes: of each (category, prompt): how likely its picture is right, and the pictures made for it.
+    """
+
+    method: str
+    way: str
+    n: int
+    outcomes: dict[tuple[str, str], tuple[float, list[dict]]]
+
+    def mean(self, what: str) -> float:
+        """Of a prompt's pictures together."""
+        return sum(row[what] for _, made in self.outcomes.values() for row in made) / len(self.outcomes)
+
+    @property
+    def right(self) -> dict[tuple[str, str], float]:
+        return {key: float(right) for key, (right, _) in self.outcomes.items()}
+
+    def only(self, category: str) -> "Plan":
+        return self._replace(outcomes={k: v for k, v in self.outcomes.items() if category in (k[0], OVERALL)})
+
+
+def doublings(most: int) -> list[int]:
+    return [2**k for k in range(most.bit_length())]
+
+
+def pools(rows: Iterable[dict]) -> dict[str, dict[tuple[str, str], list[dict]]]:
+    """The pictures of each prompt, by method; as many for each prompt."""
+    rows, found = list(rows), {}
+    for name in dict.fromkeys(row["method"] for row in rows):
+        own = by_prompt(row for row in rows if row["method"] == name)
+        fewest = min(map(len, own.values()))
+        found[name] = {key: pictures[:fewest] for key, pictures in own.items()}
+    return found
+
+
+def plans(rows: Iterable[dict]) -> Iterator[Plan]:
+    """What can be told of each method: best of 1, 2, 4 ..., a search with as many attempts at most, and the method for
+    what such a search by the baseline does not find."""
+    known = pools(rows)
+    baseline = next(iter(known.values()))
+    for name, own in known.items():
+        most = len(next(iter(own.values())))
+        for n in doublings(most):
+            yield Plan(name, BEST, n, {key: (best_of(p, n), p[:n]) for key, p in own.items()})
+        for n in doublings(most)[1:]:
+            yield Plan(name, SEARCH, n, {key: until(p[:n], STOP_AT) for key, p in own.items()})
+        if own is not baseline:
+            both = own.keys() & baseline.keys()
+            for n in doublings(len(next(iter(baseline.values())))):
+                tried = {key: until(baseline[key][:n] + own[key], STOP_AT) for key in own if key in both}
+                yield Plan(name, AFTER, n, tried)
 
 
 def points(rows: Iterable[dict]) -> list[dict]:
-    """Best of 1, 2, 4 ... of every method, in each category and over all."""
-    found, names = [], dict.fromkeys(row["method"] for row in rows)
-    for name in names:
-        prompts = by_prompt(row for row in rows if row["method"] == name)
-        fewest = min(len(pictures) for pictures in prompts.values())
-        example = next(iter(prompts.values()))[0]
-        seconds = sum(p[0]["seconds"] for p in prompts.values()) / len(prompts)
+    """Each plan in each category and over all: the share of right pictures, and how much more that is than the best of
+    as many pictures of the baseline as cost the same (of all there are, where the plan costs more)."""
+    rows, found = list(rows), []
+    baseline = next(iter(pools(rows).values()))
+    for plan in plans(rows):
         for category in (*CATEGORIES, OVERALL):
-            own = [p for (c, _), p in prompts.items() if category in (c, OVERALL)]
-            n = 1
-            while own and n <= fewest:
-                right = sum(best_of(pictures, n) for pictures in own)
-                low, high = wilson(right, len(own))
-                found.append({
-                    "method": name, "best of": n, "category": category, "prompts": len(own),
-                    "right": right / len(own), "low": low, "high": high,
-                    "tflop": n * example["tflop"], "seconds": n * seconds,
-                })  # fmt: skip
-                n *= 2
+            own = plan.only(category)
+            if not own.outcomes:
+                continue
+            count, right = len(own.outcomes), sum(own.right.values())
+            one = next(iter(baseline.values()))
+            same = min(len(one), max(1, round(own.mean("tflop") / one[0]["tflop"])))
+            rival = {key: best_of(p, same) for key, p in baseline.items() if category in (key[0], OVERALL)}
+            gain, half, _ = paired(own.right, rival)
+            low, high = wilson(right, count)
+            found.append({
+                "method": plan.method, "way": plan.way, "n": plan.n, "category": category, "prompts": count,
+                "right": right / count, "low": low, "high": high, "gain": gain, "gain_half": half, "rival": same,
+                "tflop": own.mean("tflop"), "seconds": own.mean("seconds"),
+            })  # fmt: skip
     return found
 
 
 def markdown(found: list[dict]) -> str:
-    """One line a method and number of tries."""
-    lines = [f"| method | best of | TFLOP | s | {' | '.join((*CATEGORIES, OVERALL))} |", "|---" * 9 + "|"]
-    for key in dict.fromkeys((p["method"], p["best of"]) for p in found):
-        own = {p["category"]: p for p in found if (p["method"], p["best of"]) == key}
-        first = next(iter(own.values()))
+    """One line a plan; shares and gains in per cent, with 95 % intervals."""
+    head = ("method", "attempts", "TFLOP", "s", *CATEGORIES, OVERALL, "more than best of N at equal cost")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for key in dict.fromkeys((p["method"], p["way"], p["n"]) for p in found):
+        own = {p["category"]: p for p in found if (p["method"], p["way"], p["n"]) == key}
         shares = [
             f"{100 * p['right']:.0f} ({100 * p['low']:.0f}–{100 * p['high']:.0f})" if p else ""
             for p in map(own.get, (*CATEGORIES, OVERALL))
         ]
-        cost = f"{first['tflop']:.0f} | {first['seconds']:.1f}"
-        lines.append(f"| {key[0]} | {key[1]} | {cost} | {' | '.join(shares)} |")
+        every = own[OVERALL]
+        gain = f"{100 * every['gain']:+.0f} ± {100 * every['gain_half']:.0f} (N = {every['rival']})"
+        cells = (key[0], f"{key[1]} {key[2]}", f"{every['tflop']:.0f}", f"{every['seconds']:.1f}", *shares, gain)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -54,18 +121,22 @@ def plot(found: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(CATEGORIES), figsize=(12, 3.2), sharey=True, layout="constrained")
-    for axis, category in zip(axes, CATEGORIES, strict=True):
-        for name in dict.fromkeys(p["method"] for p in found):
-            own = [p for p in found if p["method"] == name and p["category"] == category]
-            x, y = ([p[k] for p in own] for k in ("tflop", "right"))
-            axis.plot(x, [100 * v for v in y], marker="o", markersize=4, label=name)
-            low, high = ([100 * p[k] for p in own] for k in ("low", "high"))
-            axis.fill_between(x, low, high, alpha=0.15)
+    shown = [c for c in CATEGORIES if any(p["category"] == c for p in found)]
+    figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.6), sharey=True, layout="constrained", squeeze=False)
+    colours = {name: f"C{k}" for k, name in enumerate(dict.fromkeys(p["method"] for p in found))}
+    for axis, category in zip(axes[0], shown, strict=True):
+        for name, way in dict.fromkeys((p["method"], p["way"]) for p in found):
+            own = [p for p in found if (p["method"], p["way"], p["category"]) == (name, way, category)]
+            x, *ys = ([p[k] for p in own] for k in ("tflop", "right", "low", "high"))
+            y, low, high = ([100 * value for value in values] for values in ys)
+            style = {"color": colours[name], "linestyle": LINES[way], "marker": "o", "markersize": 4}
+            axis.plot(x, y, label=f"{name}, {way} n", **style)
+            if way == BEST:
+                axis.fill_between(x, low, high, color=colours[name], alpha=0.12)
         axis.set(title=category, xscale="log", xlabel="TFLOP a picture", ylim=(0, 102))
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("right pictures, %")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    axes[0][0].set_ylabel("right pictures, %")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -10,7 +10,7 @@ from benchmarks.obedience.cost import Calls
 from benchmarks.obedience.curve import best_of, by_prompt, paired, until, wilson
 from benchmarks.obedience.play import rows
 from benchmarks.obedience.prompts import CATEGORIES, prompts
-from benchmarks.obedience.report import markdown, points
+from benchmarks.obedience.report import AFTER, BEST, SEARCH, markdown, plot, points
 from referee_core.demo.world import is_held_out
 
 
@@ -33,16 +33,16 @@ def test_a_picture_that_cannot_be_judged_is_chosen_last():
     assert best_of(own, 2) == 0 and best_of(own, 1) == 0.5
 
 
-def test_a_search_ends_at_the_first_match_in_the_order_of_its_seeds():
-    own = [
-        {"seed": 3, "match": 0.95, "loss": 0.1, "right": True},
-        {"seed": 1, "match": 0.2, "loss": 2.0, "right": True},
-        {"seed": 2, "match": 0.91, "loss": 0.3, "right": False},
+def test_a_search_ends_at_the_first_match():
+    a, b, c = own = [
+        {"match": 0.2, "loss": 2.0, "right": True},
+        {"match": 0.91, "loss": 0.3, "right": False},
+        {"match": 0.95, "loss": 0.1, "right": True},
     ]
-    assert until(own, 0.9, 3) == (False, 2)
-    assert until(own, 0.93, 3) == (True, 3)
-    assert until(own, 0.93, 2) == (False, 2)  # nothing matches, the better of both is wrong
-    assert until(own, 0.0, 3) == (True, 1)
+    assert until(own, 0.9) == (False, [a, b])
+    assert until(own, 0.93) == (True, own)
+    assert until([a, b], 0.93) == (False, [a, b])  # nothing matches, the better of both is wrong
+    assert until([b, a], 0.0) == (False, [b])
 
 
 @pytest.mark.parametrize(("right", "count", "low", "high"), [(35, 40, 0.7389, 0.9454), (0, 10, 0, 0.2775)])
@@ -79,16 +79,49 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
     assert rows(file) == [{"a": 1}, {"a": 3}]
 
 
-def test_the_table_has_a_line_a_method_and_number_of_tries():
-    made = [
-        row | {"method": "plain", "category": category, "prompt": f"{category} {k}", "seconds": 2.0, "tflop": 80.0}
+def made_by(name: str, count: int, tflop: float, prompts: int = 3) -> list[dict]:
+    return [
+        row | {"method": name, "category": category, "prompt": f"{category} {k}", "seconds": 2.0, "tflop": tflop}
         for category in ("pair", "three")
-        for k in range(3)
-        for row in pictures(k, 4)
+        for k in range(prompts)
+        for row in pictures(k + 10 * count, count)
     ]
-    found = points(made)
-    assert {(p["best of"], p["tflop"], p["seconds"]) for p in found} == {(1, 80, 2), (2, 160, 4), (4, 320, 8)}
-    three = next(p for p in found if p["category"] == "three" and p["best of"] == 2)
+
+
+def test_best_of_n_costs_n_pictures_and_is_compared_with_itself():
+    made = made_by("plain", 4, 80.0)
+    found = [p for p in points(made) if p["method"] == "plain"]
+    assert {(p["n"], p["tflop"], p["seconds"]) for p in found if p["way"] == BEST} == {
+        (1, 80, 2), (2, 160, 4), (4, 320, 8),
+    }  # fmt: skip
+    three = next(p for p in found if (p["category"], p["way"], p["n"]) == ("three", BEST, 2))
     expected = [best_of(own, 2) for (category, _), own in by_prompt(made).items() if category == "three"]
     assert three["right"] == pytest.approx(sum(expected) / 3) and three["prompts"] == 3
-    assert len(markdown(found).splitlines()) == 2 + 3
+    assert all(p["gain"] == 0 for p in found if p["way"] == BEST)
+
+
+def test_a_search_pays_for_what_it_tried_alone():
+    made = made_by("plain", 4, 80.0)
+    (p,) = [p for p in points(made) if (p["way"], p["n"], p["category"]) == (SEARCH, 4, "all")]
+    ends = [until(own, 0.9) for own in by_prompt(made).values()]
+    assert p["right"] == sum(right for right, _ in ends) / 6
+    assert p["tflop"] == pytest.approx(80 * sum(len(tried) for _, tried in ends) / 6)
+
+
+def test_a_method_takes_over_what_a_search_did_not_find():
+    plain, dear = made_by("plain", 4, 80.0), made_by("dear", 1, 800.0)
+    found = {(p["method"], p["way"], p["n"]): p for p in points(plain + dear) if p["category"] == "all"}
+    cheap, after = found["plain", SEARCH, 2], found["dear", AFTER, 2]
+    kept = {key: own[:2] for key, own in by_prompt(plain).items()}
+    missed = [key for key, own in kept.items() if all(row["match"] < 0.9 for row in own)]
+    assert missed and after["tflop"] - cheap["tflop"] == pytest.approx(800 * len(missed) / 6)
+    assert found["dear", BEST, 1]["rival"] == 4  # of ten that would cost the same there are four
+    rival = sum(best_of(own, 4) for own in by_prompt(plain).values()) / 6
+    assert found["dear", BEST, 1]["gain"] == pytest.approx(found["dear", BEST, 1]["right"] - rival)
+
+
+def test_the_table_has_a_line_a_plan(tmp_path):
+    found = points(made_by("plain", 4, 80.0))
+    assert len(markdown(found).splitlines()) == 2 + 3 + 2
+    plot(found, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
