@@ -1,6 +1,6 @@
 """Forms of Referee Can Play against each other on the demo's development prompts, judged exactly.
 
-    python -m benchmarks.candidates rows.jsonl --candidates plain bundled csd --categories pair three --prompts 10
+    python -m benchmarks.candidates rows.jsonl --candidates bundled csd --categories pair three --prompts 10
     python -m benchmarks.candidates rows.jsonl --prompts 0          # only the table of what is there
 
 One row a picture; rows that exist are not made again. Needs diffusers and transformers.
@@ -38,7 +38,7 @@ from referee_core.schedules import Schedule
 from training.made import ddim
 
 CFG, WEIGHT, BUNDLED = 3.0, Schedule(2000.0, 2000.0), {"lr": Schedule(0.2, 0.05), "noise": 0.05}
-VIEWS = Augmentation(count=16, rotation=15, colour=0.04, erasing=0.06)
+VIEWS = Augmentation(count=4, rotation=15, colour=0.04, erasing=0.06)
 MISTAKE = {"single": "colour", "pair": "swap", "three": "swap", "relation": "relation", "number": "number"}
 TFLOP = {"pairs": 1.6, "decodes": 2.5, "gradient_decodes": 2.5, "views": 0.56, "gradient_views": 0.58}
 """Of each counted call, at the size of SD 1.5 and BLIP-2; what has a gradient counts under both names."""
@@ -99,12 +99,12 @@ STEPS = 160  # of Referee Can Play
 CANDIDATES = {
     "plain": lambda j: j.plain(j.seed),
     "best4": lambda j: j.best_of(4),
-    "bundled": lambda j: j.play(j.sds(cfg=5.0)),
-    "cfg3": lambda j: j.play(j.sds()),
-    "views4": lambda j: j.play(j.sds(), views=4),
+    "bundled": lambda j: j.play(j.sds()),
+    "cfg5": lambda j: j.play(j.sds(cfg=5.0)),
     "views1": lambda j: j.play(j.sds(), views=1),
-    "short4": lambda j: j.play(j.sds(), views=4, steps=60),
-    "from-plain4": lambda j: j.play(j.sds(t_max=500), j.plain(j.seed), views=4, steps=40, lr=Schedule(0.1, 0.05)),
+    "views16": lambda j: j.play(j.sds(), views=16),
+    "short": lambda j: j.play(j.sds(), steps=60),
+    "from-plain": lambda j: j.play(j.sds(t_max=500), j.plain(j.seed), steps=40, lr=Schedule(0.1, 0.05)),
     "descending": lambda j: j.play(j.sds(order="descending")),
     "weak-start": lambda j: j.play(j.sds(weight=Schedule(200.0, 2000.0, "linear"))),
     "sdi": lambda j: j.play(j.sds(SDI, inverter=j.models.guided(j.text, cfg=2 - CFG))),
@@ -113,7 +113,7 @@ CANDIDATES = {
     "reward": lambda j: j.play(j.sds(RewardSDS, reward=j.reward)),
     "renew": lambda j: j.play(j.sds(), renew_below=0.5),
     "stop-at": lambda j: j.play(j.sds(), stop_at=0.95),
-    "from-best4": lambda j: j.play(j.sds(t_max=500), j.best_of(4), steps=STEPS // 2, lr=Schedule(0.1, 0.05)),
+    "from-best4": lambda j: j.play(j.sds(t_max=500), j.best_of(4), steps=40, lr=Schedule(0.1, 0.05)),
 }
 KEY = ("candidate", "category", "prompt", "seed")
 
