@@ -54,7 +54,8 @@ def test_referee_judges_made_pictures(tmp_path: Path):
     """What samplers, guidance by the referee itself and optimisation make of held-out prompts."""
     pictures = made.mined(tmp_path, {"sampled": 12, "guided": 6, "optimised": 4}, held_out=True)
     figures = referee.measure(judging(), pictures)
-    assert {kind: figures[f"itm_accuracy_{kind}"] for kind in MISTAKES if figures[f"itm_accuracy_{kind}"] < 0.95} == {}
+    assert {kind: figures[f"itm_accuracy_{kind}"] for kind in MISTAKES if figures[f"itm_accuracy_{kind}"] < 0.9} == {}
+    assert figures["itm_accuracy_asked"] >= 0.75
 
 
 def test_diffusion_model_paints_single_objects():
