@@ -18,7 +18,7 @@ from .workflow import GREEN, GREY, Node, Workflow
 SEED = 0
 PAIR = ("an orange square and a red circle", "a red circle and an orange square")
 SEARCHED = "a red circle, a blue square and a green cross"
-PLAIN = {"steps": 50, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}  # suits the pack's models
+PLAIN = {"steps": 10, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}  # suits the pack's models
 DEMO = {
     "prompt": "a yellow triangle and a white square",
     "size": 128,

@@ -41,7 +41,11 @@ def main() -> None:
             for method in chosen
         )
         play.play(tasks, path, comfyui, args.servers)
-    report.write(play.rows(path), args.results / path.stem)
+    made = play.rows(path)
+    if not made:
+        raise SystemExit(f"There are no rows in {path} yet: run it first.")
+    found = report.points(made, methods.BASELINE.name)
+    report.write(report.alone(found) if args.what == "tune" else found, args.results / path.stem)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def wilson(right: float, count: int) -> tuple[float, float]:
     p, n = right / count, count
     middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def best_of(pictures: Sequence[dict], n: int) -> float:

@@ -96,7 +96,7 @@ def _search(
     g.add("SaveImage", images=image, filename_prefix="obedience")
 
 
-BASELINE = plain("euler_ancestral", 50, 3.0)
+BASELINE = plain("euler_ancestral", 10, 3.0)
 PAPERS = {
     "loop": {"preset": "paper", "preset.gradient_noise": 0.2, "steps": PAPER["steps"], **PAPER["loop"]},
     "prior": {"cfg": PAPER["cfg"], "weight": PAPER["weight"][0], "weight_end": PAPER["weight"][1]},
@@ -118,7 +118,7 @@ CANDIDATES = {
         for sampler, scheduler in [
             ("euler", "normal"), ("euler_ancestral", "normal"), ("dpmpp_2m", "karras"), ("dpmpp_2m_sde", "karras"),
         ]
-        for steps in (20, 50)
+        for steps in (10, 20, 50)
         for cfg in (1.5, 2.0, 3.0, 5.0)
     )
 }  # fmt: skip

@@ -55,6 +55,8 @@ def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int) -> None
     for task in tasks:
         if task.key not in done:
             waiting.put(task)
+    if waiting.empty():
+        return
     total, began, lock = waiting.qsize(), time.monotonic(), threading.Lock()
     path.parent.mkdir(parents=True, exist_ok=True)
 

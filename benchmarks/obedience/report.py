@@ -1,6 +1,6 @@
 """Tables and a plot of a run.
 
-The first method is the baseline. Beside each method as it is, a plan may search with it, or try the baseline first.
+Beside each method as it is, a plan may search with it, or try the baseline first.
 """
 
 import csv
@@ -56,11 +56,10 @@ def pools(rows: Iterable[dict]) -> dict[str, dict[tuple[str, str], list[dict]]]:
     return found
 
 
-def plans(rows: Iterable[dict]) -> Iterator[Plan]:
+def plans(known: dict[str, dict[tuple[str, str], list[dict]]], first: str) -> Iterator[Plan]:
     """What can be told of each method: best of 1, 2, 4 ..., a search with as many attempts at most, and the method for
-    what such a search by the baseline does not find."""
-    known = pools(rows)
-    baseline = next(iter(known.values()))
+    what such a search by the first does not find."""
+    baseline = known[first]
     for name, own in known.items():
         most = len(next(iter(own.values())))
         for n in doublings(most):
@@ -74,20 +73,20 @@ def plans(rows: Iterable[dict]) -> Iterator[Plan]:
                 yield Plan(name, AFTER, n, tried)
 
 
-def points(rows: Iterable[dict]) -> list[dict]:
+def points(rows: Iterable[dict], baseline: str) -> list[dict]:
     """Each plan in each category and over all: the share of right pictures, and how much more that is than the best of
     as many pictures of the baseline as cost the same (of all there are, where the plan costs more)."""
-    rows, found = list(rows), []
-    baseline = next(iter(pools(rows).values()))
-    for plan in plans(rows):
+    known, found = pools(rows), []
+    rivals = known[baseline]
+    one = next(iter(rivals.values()))
+    for plan in plans(known, baseline):
         for category in (*CATEGORIES, OVERALL):
             own = plan.only(category)
             if not own.outcomes:
                 continue
             count, right = len(own.outcomes), sum(own.right.values())
-            one = next(iter(baseline.values()))
             same = min(len(one), max(1, round(own.mean("tflop") / one[0]["tflop"])))
-            rival = {key: best_of(p, same) for key, p in baseline.items() if category in (key[0], OVERALL)}
+            rival = {key: best_of(p, same) for key, p in rivals.items() if category in (key[0], OVERALL)}
             gain, half, _ = paired(own.right, rival)
             low, high = wilson(right, count)
             found.append({
@@ -141,11 +140,15 @@ def plot(found: list[dict], path: Path) -> None:
     plt.close(figure)
 
 
-def write(rows: list[dict], stem: Path) -> None:
+def alone(found: list[dict]) -> list[dict]:
+    """Of these points those of one picture a prompt, the best method first."""
+    one = [p for p in found if (p["way"], p["n"]) == (BEST, 1)]
+    total = {p["method"]: p["right"] for p in one if p["category"] == OVERALL}
+    return sorted(one, key=lambda p: -total[p["method"]])
+
+
+def write(found: list[dict], stem: Path) -> None:
     """stem.csv, stem.md and stem.png; prints the table."""
-    if not rows:
-        raise SystemExit(f"There are no rows for {stem.name} yet: run it first.")
-    found = points(rows)
     with stem.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, found[0])
         writer.writeheader()

@@ -10,7 +10,7 @@ from benchmarks.obedience.cost import Calls
 from benchmarks.obedience.curve import best_of, by_prompt, paired, until, wilson
 from benchmarks.obedience.play import rows
 from benchmarks.obedience.prompts import CATEGORIES, prompts
-from benchmarks.obedience.report import AFTER, BEST, SEARCH, markdown, plot, points
+from benchmarks.obedience.report import AFTER, BEST, SEARCH, alone, markdown, plot, points
 from referee_core.demo.world import is_held_out
 
 
@@ -90,7 +90,7 @@ def made_by(name: str, count: int, tflop: float, prompts: int = 3) -> list[dict]
 
 def test_best_of_n_costs_n_pictures_and_is_compared_with_itself():
     made = made_by("plain", 4, 80.0)
-    found = [p for p in points(made) if p["method"] == "plain"]
+    found = [p for p in points(made, "plain") if p["method"] == "plain"]
     assert {(p["n"], p["tflop"], p["seconds"]) for p in found if p["way"] == BEST} == {
         (1, 80, 2), (2, 160, 4), (4, 320, 8),
     }  # fmt: skip
@@ -102,7 +102,7 @@ def test_best_of_n_costs_n_pictures_and_is_compared_with_itself():
 
 def test_a_search_pays_for_what_it_tried_alone():
     made = made_by("plain", 4, 80.0)
-    (p,) = [p for p in points(made) if (p["way"], p["n"], p["category"]) == (SEARCH, 4, "all")]
+    (p,) = [p for p in points(made, "plain") if (p["way"], p["n"], p["category"]) == (SEARCH, 4, "all")]
     ends = [until(own, 0.9) for own in by_prompt(made).values()]
     assert p["right"] == sum(right for right, _ in ends) / 6
     assert p["tflop"] == pytest.approx(80 * sum(len(tried) for _, tried in ends) / 6)
@@ -110,7 +110,7 @@ def test_a_search_pays_for_what_it_tried_alone():
 
 def test_a_method_takes_over_what_a_search_did_not_find():
     plain, dear = made_by("plain", 4, 80.0), made_by("dear", 1, 800.0)
-    found = {(p["method"], p["way"], p["n"]): p for p in points(plain + dear) if p["category"] == "all"}
+    found = {(p["method"], p["way"], p["n"]): p for p in points(dear + plain, "plain") if p["category"] == "all"}
     cheap, after = found["plain", SEARCH, 2], found["dear", AFTER, 2]
     kept = {key: own[:2] for key, own in by_prompt(plain).items()}
     missed = [key for key, own in kept.items() if all(row["match"] < 0.9 for row in own)]
@@ -121,7 +121,8 @@ def test_a_method_takes_over_what_a_search_did_not_find():
 
 
 def test_the_table_has_a_line_a_plan(tmp_path):
-    found = points(made_by("plain", 4, 80.0))
+    found = points(made_by("plain", 4, 80.0), "plain")
     assert len(markdown(found).splitlines()) == 2 + 3 + 2
+    assert [p["n"] for p in alone(found)] == [1, 1, 1]
     plot(found, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
