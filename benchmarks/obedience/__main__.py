@@ -45,7 +45,11 @@ def main() -> None:
     if not made:
         raise SystemExit(f"There are no rows in {path} yet: run it first.")
     found = report.points(made, methods.BASELINE.name)
-    report.write(report.alone(found) if args.what == "tune" else found, args.results / path.stem)
+    if args.what == "tune":
+        found = report.alone(found)
+    else:
+        report.plot(found, path.with_suffix(".png"))
+    report.write(found, path.with_suffix(""))
 
 
 if __name__ == "__main__":

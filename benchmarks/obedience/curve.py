@@ -23,6 +23,13 @@ def best_of(pictures: Sequence[dict], n: int) -> float:
     return sum(row["right"] * math.comb(len(ranked) - 1 - i, n - 1) for i, row in enumerate(ranked)) / chosen
 
 
+def spend(pictures: Sequence[dict], n: float) -> float:
+    """``best_of`` for what n pictures cost on average: the whole number below n now, the one above it then."""
+    below = math.floor(n)
+    share = n - below
+    return (1 - share) * best_of(pictures, below) + (share and share * best_of(pictures, below + 1))
+
+
 def until(attempts: Sequence[dict], stop_at: float) -> tuple[bool, Sequence[dict]]:
     """How a search through these attempts, in this order, ends: whether its picture is right, and which it made."""
     for made, row in enumerate(attempts, start=1):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .curve import best_of, by_prompt, paired, until, wilson
+from .curve import best_of, by_prompt, paired, spend, until, wilson
 from .prompts import CATEGORIES
 
 OVERALL = "all"
@@ -85,8 +85,8 @@ def points(rows: Iterable[dict], baseline: str) -> list[dict]:
             if not own.outcomes:
                 continue
             count, right = len(own.outcomes), sum(own.right.values())
-            same = min(len(one), max(1, round(own.mean("tflop") / one[0]["tflop"])))
-            rival = {key: best_of(p, same) for key, p in rivals.items() if category in (key[0], OVERALL)}
+            same = min(len(one), max(1, own.mean("tflop") / one[0]["tflop"]))
+            rival = {key: spend(p, same) for key, p in rivals.items() if category in (key[0], OVERALL)}
             gain, half, _ = paired(own.right, rival)
             low, high = wilson(right, count)
             found.append({
@@ -108,7 +108,7 @@ def markdown(found: list[dict]) -> str:
             for p in map(own.get, (*CATEGORIES, OVERALL))
         ]
         every = own[OVERALL]
-        gain = f"{100 * every['gain']:+.0f} ± {100 * every['gain_half']:.0f} (N = {every['rival']})"
+        gain = f"{round(100 * every['gain']):+d} ± {100 * every['gain_half']:.0f} (N = {every['rival']:.1f})"
         cells = (key[0], f"{key[1]} {key[2]}", f"{every['tflop']:.0f}", f"{every['seconds']:.1f}", *shares, gain)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -148,12 +148,11 @@ def alone(found: list[dict]) -> list[dict]:
 
 
 def write(found: list[dict], stem: Path) -> None:
-    """stem.csv, stem.md and stem.png; prints the table."""
+    """stem.csv and stem.md; prints the table."""
     with stem.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, found[0])
         writer.writeheader()
         writer.writerows(found)
     table = markdown(found)
     stem.with_suffix(".md").write_text(table)
-    plot(found, stem.with_suffix(".png"))
     print(table)

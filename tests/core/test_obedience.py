@@ -7,7 +7,7 @@ import random
 import pytest
 
 from benchmarks.obedience.cost import Calls
-from benchmarks.obedience.curve import best_of, by_prompt, paired, until, wilson
+from benchmarks.obedience.curve import best_of, by_prompt, paired, spend, until, wilson
 from benchmarks.obedience.play import rows
 from benchmarks.obedience.prompts import CATEGORIES, prompts
 from benchmarks.obedience.report import AFTER, BEST, SEARCH, alone, markdown, plot, points
@@ -26,6 +26,12 @@ def test_best_of_n_is_the_mean_over_all_choices_of_n():
     for n in range(1, 8):
         chosen = [min(c, key=lambda row: row["loss"])["right"] for c in itertools.combinations(own, n)]
         assert best_of(own, n) == pytest.approx(sum(chosen) / len(chosen))
+
+
+def test_what_lies_between_two_numbers_is_spent_on_one_of_them():
+    own = pictures(0)
+    assert spend(own, 3) == best_of(own, 3) and spend(own, 7) == best_of(own, 7)
+    assert spend(own, 2.25) == pytest.approx(0.75 * best_of(own, 2) + 0.25 * best_of(own, 3))
 
 
 def test_a_picture_that_cannot_be_judged_is_chosen_last():
