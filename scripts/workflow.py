@@ -9,6 +9,7 @@ import math
 import re
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 DYNAMIC_COMBO, AUTOGROW = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO}
@@ -54,6 +55,12 @@ def inputs_of(schema: dict, chosen: dict, prefix: str = "") -> Iterator[tuple[st
 def is_widget(type_: str, options: dict) -> bool:
     """Whether the input is a field on the node, which may also be fed by a link, and not only a socket."""
     return type_ in WIDGETS and not options.get("forceInput")
+
+
+def default_of(type_: str, options: dict) -> Any:
+    """What the editor puts into a widget that nobody has touched."""
+    first = (options.get("options") or [""])[0]
+    return options.get("default", first["key"] if type_ == DYNAMIC_COMBO else first)
 
 
 def companions(options: dict) -> list[str]:
@@ -144,8 +151,7 @@ class Workflow:
                 optional = name in definition["input"].get("optional", {})
                 sockets.append(({"name": name, "type": kind} | ({"shape": 7} if optional else {}), link))
                 continue
-            first = (options.get("options") or [""])[0]
-            default = options.get("default", first["key"] if kind == DYNAMIC_COMBO else first)
+            default = default_of(kind, options)
             if link:
                 default = link[0]["outputs"][link[1]].get("value", default)
             values[name] = default if link or value is None else value

@@ -48,10 +48,11 @@ def referee_can_play(name: str, preset: dict, pictures: int = 1) -> Method:
     def graph(prompt: str, seed: int, pictures: int) -> Graph:
         g, scene = _begin(prompt)
         chosen = {key: value for key, value in loop.items() if key != "steps"}
+        seen = {"preset": views["preset"]} | {f"preset__{k}": v for k, v in views.items() if k != "preset"}
         weights = {key: prior[key] for key in ("weight", "weight_end")}
         sampler = g.add(
             "RefereeSampler", vae=scene.vae, loss=scene.loss,
-            augmentation=g.add("RefereeAugmentation", **{k.replace(".", "__"): v for k, v in views.items()})[0],
+            augmentation=g.add("RefereeAugmentation", **seen)[0],
             averaging=g.add("RefereeEMARestart", **preset["averaging"])[0],
             **weights, **{k.replace(".", "__"): v for k, v in chosen.items()},
         )[0]  # fmt: skip

@@ -19,6 +19,7 @@ from referee_core.demo.judge import judge
 from referee_core.demo.world import Scene
 from referee_core.plots import to_tensor
 from scripts.server import Graph, Server
+from scripts.workflow import default_of, inputs_of, is_widget
 
 from .methods import Method
 
@@ -88,9 +89,10 @@ def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int) -> None
 def completed(graph: Graph, known: dict) -> Graph:
     """The graph with the defaults of the inputs that it leaves out, as the editor fills them in."""
     for node in graph.values():
-        for name, (_, *options) in known[node["class_type"]]["input"].get("required", {}).items():
-            if options and "default" in options[0]:
-                node["inputs"].setdefault(name, options[0]["default"])
+        inputs = node["inputs"]
+        for name, kind, options in inputs_of(known[node["class_type"]]["input"], inputs):
+            if is_widget(kind, options):
+                inputs.setdefault(name, default_of(kind, options))
     return graph
 
 
