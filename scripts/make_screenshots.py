@@ -13,19 +13,19 @@ from pathlib import Path
 
 from . import workflow_notes as notes
 from .make_subgraph import NAME, behind_ksampler
-from .make_workflows import DEMO, encoded
+from .make_workflows import DEMO, SEED, encoded
 from .server import PACK, Server
 from .workflow import Workflow
 
 IMAGES = PACK / "web" / "docs" / "images"
-PROMPT, SEED = "a cyan cross and a purple circle", 6
+PROMPT = DEMO["prompt"]
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
 QUIET = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
-LIVE_STEP, LONGEST = 150, 900  # steps; seconds
+LIVE_STEP, LONGEST = 120, 900  # steps; seconds
 REFEREES = ("blip2_pretrained.pth", "blip2_referee.safetensors")  # to choose from in the pictures
 MARGIN, LEFT, TOP = 16, 90, 130  # the editor's own bars are outside
 
@@ -158,6 +158,11 @@ def main() -> None:
             editor.wait()
             editor.shoot("RefereeScore", "RefereeScore", "The four, best first", "What the referee says")
             editor.shoot("RefereeCombineLosses", "RefereeLoss", "RefereeCombineLosses")
+
+            editor.load(example(notes.SEARCH))
+            editor.queue()
+            editor.wait()
+            editor.shoot("RefereeSearch", "RefereeSearch", "The result", "What the referee says")
 
             editor.load(example(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")
