@@ -107,9 +107,10 @@ class RefereeSearch(Node):
             )
         verdicts = [one.verdict for one in best]
         losses, terms, matches = ([getattr(v, name) for v in verdicts] for name in ("loss", "terms", "match"))
-        scores = Scores(losses, terms, matches, texts_of(loss), [one.seed for one in best])
+        origins = [{"seed": one.seed, "steps": sample.steps[one.index]} for one in best]
+        scores = Scores(losses, terms, matches, texts_of(loss), origins)
         scores.write_into(cls.hidden, "Search Until It Obeys")
         progress.finish(len(tried), sample.notes)
         pictures = [one.picture for one in best]
         image = torch.cat([picture.image for picture in pictures])
-        return io.NodeOutput(sample.latent_of(pictures), image, matches, report(tried, looks_after, steps))
+        return io.NodeOutput(sample.latent_of(pictures), image, matches, report(tried, sample.steps, steps))

@@ -108,7 +108,8 @@ def method(info: dict) -> Workflow:
         "averaging": w.add("RefereeEMARestart", **DEMO["averaging"]),
     }
     w.place("", list(parts.values()))
-    run = w.add("RefereeOptimizer", vae=models.out("vae"), latent_image=latent, seed=SEED, **parts, **DEMO["loop"])
+    loop = DEMO["loop"] | {"stop_at": 0.0}  # a long run
+    run = w.add("RefereeOptimizer", vae=models.out("vae"), latent_image=latent, seed=SEED, **parts, **loop)
     w.place("", [run])
     plots = [
         w.add(f"Referee{kind}", history=run.out("history")) for kind in ("HistoryPlot", "Filmstrip", "GradientView")

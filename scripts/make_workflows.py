@@ -22,7 +22,7 @@ PLAIN = {"steps": 10, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler"
 DEMO = {
     "prompt": "a yellow triangle and a white square",
     "size": 128,
-    "loop": {"steps": 160, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05},
+    "loop": {"steps": 160, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05, "stop_at": 0.95},
     "prior": {"cfg": 3.0, "weight": 2000.0, "weight_end": 2000.0},
     "augmentation": {
         "preset": "custom", "count": 4, "rotation": 15.0, "translation": 0.1, "perspective": 0.2, "colour": 0.04,

@@ -19,12 +19,12 @@ class Method:
 
     Attributes:
         graph: (prompt, seed, pictures) -> a graph whose last node saves that many pictures, made from ``seed`` on.
-        calls: of each picture. pictures: how many are asked for at a time.
+        calls: steps that a picture took -> its calls. pictures: how many are asked for at a time.
     """
 
     name: str
     graph: Callable[[str, int, int], Graph]
-    calls: Calls
+    calls: Callable[[int], Calls]
     pictures: int = 1
 
 
@@ -36,11 +36,13 @@ def plain(sampler: str, steps: int, cfg: float, scheduler: str = "normal", pictu
         _search(g, scene, g.add("KSamplerSelect", sampler_name=sampler)[0], scheduler, steps, cfg, seed, pictures)
         return g
 
-    calls = Calls(pairs=steps * CALLS_A_STEP.get(sampler, 1)) + JUDGED
+    def calls(made: int) -> Calls:
+        return Calls(pairs=made * CALLS_A_STEP.get(sampler, 1)) + JUDGED
+
     return Method(f"{sampler} {scheduler} {steps} steps CFG {cfg:g}", graph, calls, pictures)
 
 
-def referee_can_play(name: str, preset: dict, pictures: int = 1) -> Method:
+def referee_can_play(name: str, preset: dict, pictures: int) -> Method:
     """The method with the settings of a bundled graph (scripts/make_workflows.py), each picture judged at the end."""
     loop, prior, views = preset["loop"], preset["prior"], preset["augmentation"]
     steps, tail = loop["steps"], loop.get("tail", 10)
@@ -59,8 +61,10 @@ def referee_can_play(name: str, preset: dict, pictures: int = 1) -> Method:
         _search(g, scene, sampler, "simple", steps, prior["cfg"], seed, pictures)
         return g
 
-    played = (steps - tail) * views["count"]
-    calls = Calls(steps, steps - tail, steps - tail, played, played) + JUDGED
+    def calls(made: int) -> Calls:
+        played = made - tail
+        return Calls(made, played, played, played * views["count"], played * views["count"]) + JUDGED
+
     return Method(name, graph, calls, pictures)
 
 
@@ -108,8 +112,8 @@ METHODS = {
     method.name: method
     for method in [
         BASELINE,
-        referee_can_play("Referee Can Play, the paper's settings", PAPERS),
-        referee_can_play("Referee Can Play, bundled settings", DEMO),
+        referee_can_play("Referee Can Play, the paper's settings", PAPERS, pictures=1),
+        referee_can_play("Referee Can Play, bundled settings", DEMO, pictures=2),
     ]
 }
 CANDIDATES = {

@@ -111,5 +111,6 @@ def pictures(server: Server, known: dict, task: Task) -> Iterator[dict]:
         yield {
             "method": method.name, "category": scene.category, "prompt": prompt, "first_seed": seed,
             "seed": rated["seed"], "match": rated["match"], "loss": rated["loss"],
-            "right": verdict.right(scene), "seen": str(verdict), "seconds": seconds, "tflop": method.calls.tflop,
+            "right": verdict.right(scene), "seen": str(verdict), "seconds": seconds, "steps": rated["steps"],
+            "tflop": method.calls(rated["steps"]).tflop,
         }  # fmt: skip

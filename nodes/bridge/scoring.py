@@ -23,14 +23,14 @@ class Scores:
         terms: the loss's unweighted parts by name; none where the image is not finite.
         matches: probability of a match, None where the loss has no such term or it is not finite.
         texts: what the images were judged against.
-        seeds: what each was made from, where that is known.
+        origins: how each was made, where that is known: {"seed": 8, "steps": 20}.
     """
 
     losses: list[float]
     terms: list[dict[str, float]]
     matches: list[float | None]
     texts: list[str]
-    seeds: Sequence[int] = ()
+    origins: Sequence[dict[str, int]] = ()
 
     def ranking(self) -> list[int]:
         """Indices of the images, lowest loss first; what is not finite comes last."""
@@ -62,9 +62,9 @@ class Scores:
         texts, images = nodes[key]["text"], nodes[key]["images"]
         texts += [text for text in self.texts if text not in texts]
         for i in range(len(self.losses)) if order is None else order:
-            seed = {"seed": self.seeds[i]} if self.seeds else {}
+            origin = self.origins[i] if self.origins else {}
             rated = {"match": self.matches[i], "loss": self.losses[i], **self.terms[i]}
-            images.append({"image": len(images) + 1, **seed, **{name: _json(value) for name, value in rated.items()}})
+            images.append({"image": len(images) + 1, **origin, **{name: _json(value) for name, value in rated.items()}})
 
 
 def score(loss: LoadedLoss, images: torch.Tensor, after_each: Callable[[], Any] = lambda: None) -> Scores:

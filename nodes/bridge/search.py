@@ -63,6 +63,7 @@ class Attempts:
             tried before, so that at most half of the work can turn out to be in vain.
         looks_after: steps after which the predicted picture is judged; 0: never.
         notes: for the user, once the search has ended.
+        steps: how many each attempt took, in the order tried; fewer than planned where a sampler ended early.
     """
 
     guider: Any
@@ -75,6 +76,7 @@ class Attempts:
     looks_after: int
     progress: SearchProgress
     notes: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
 
     def __post_init__(self):
         samples = self.latent["samples"]
@@ -135,11 +137,14 @@ class Attempts:
         return min(fits, left, self.most or left)
 
     def _sample(self, group: Sequence[int], goes_on: GoesOn | None) -> Sequence[torch.Tensor]:
-        count, guider = len(group), self.guider
+        count, guider, last = len(group), self.guider, len(self.sigmas) - 1
         numbers = self.latent.get("batch_index")
         noise = torch.cat([comfy.sample.prepare_noise(self.samples, seed, numbers) for seed in group])
 
         def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:
+            nonlocal last
+            if not isinstance(self.sampler, comfy.samplers.KSAMPLER):  # those go to the end, and some count otherwise
+                last = step + 1
             self.progress.step(count, step + 1)
             if goes_on and step + 1 == self.looks_after and not self._goes_on(goes_on, x0):
                 raise GivenUp
@@ -153,7 +158,9 @@ class Attempts:
                 )  # fmt: skip
         except GivenUp:  # as ComfyUI's guiders do at the end of a run
             comfy.sampler_helpers.cleanup_models(getattr(guider, "conds", {}), getattr(guider, "loaded_models", []))
+            self.steps.append(self.looks_after)
             raise
+        self.steps += [last] * count
         return samples.to(comfy.model_management.intermediate_device()).split(1)
 
     def _goes_on(self, goes_on: GoesOn, x0: torch.Tensor) -> bool:
@@ -176,12 +183,16 @@ class Attempts:
         logging.warning("[Referee] %s", text)
 
 
-def report(attempts: Sequence[Attempt], looks_after: int, steps: int) -> str:
-    """One line an attempt: "attempt 2 (seed 8): loss 1.203 · match 0.936 · itm 0.066", in the order tried."""
-    return "\n".join(f"attempt {a.index + 1} (seed {a.seed}): {_line(a, looks_after, steps)}" for a in attempts)
+def report(attempts: Sequence[Attempt], made: Sequence[int], steps: int) -> str:
+    """One line an attempt: "attempt 2 (seed 8): loss 1.203 · match 0.936 · itm 0.066", in the order tried.
+
+    made: steps of each. steps: as planned.
+    """
+    lines = (_line(attempt, own, steps) for attempt, own in zip(attempts, made, strict=False))
+    return "\n".join(f"attempt {a.index + 1} (seed {a.seed}): {line}" for a, line in zip(attempts, lines, strict=True))
 
 
-def _line(attempt: Attempt, looks_after: int, steps: int) -> str:
+def _line(attempt: Attempt, made: int, steps: int) -> str:
     if attempt.verdict is None:
-        return f"given up after step {looks_after} of {steps}, predicted {numbers(**vars(attempt.predicted))}"
-    return numbers(**vars(attempt.verdict))
+        return f"given up after step {made} of {steps}, predicted {numbers(**vars(attempt.predicted))}"
+    return numbers(**vars(attempt.verdict)) + (f" · ended after step {made} of {steps}" if made < steps else "")

@@ -117,6 +117,18 @@ def test_a_referee_sampler_runs_inside_with_the_seed_of_its_attempt(latents):
     assert all(torch.equal(row, plain) for row, plain in pairs)
 
 
+def test_it_says_where_a_sampler_ended_early(server):
+    graph = Searched(steps=5)
+    loop = LOOP | {"tail": 1, "lr": 0.0, "lr_end": 0.0, "noise": 0.0, "patience": 1}  # nothing that could get better
+    graph.sampler = graph.add(
+        "RefereeSampler", vae=graph.vae, loss=graph.loss, weight=800.0, weight_end=400.0, schedule="cosine", t_min=50,
+        t_max=949, **loop,
+    )[0]  # fmt: skip
+    graph.search(attempts=1)
+    report = text(server.run(graph), graph.report)
+    assert re.search(r" · ended after step 3 of 5$", report)
+
+
 @pytest.mark.parametrize(("sampler", "at_once"), [("euler", 3), ("ddim", 3), ("dpmpp_2m_sde", 2)])
 def test_a_mask_keeps_the_rest_of_a_picture(latents, sampler, at_once):
     graph = Searched(sampler, denoise=0.8)
@@ -180,7 +192,8 @@ def test_scores_and_seeds_are_saved_with_the_pictures(server, four):
     (entry,) = strict(first["referee"]).values()
     best = sorted(four, key=lambda a: a["loss"])[:2]
     assert entry["text"] == [PROMPT]
-    assert [(i["image"], i["seed"]) for i in entry["images"]] == [(1, best[0]["seed"]), (2, best[1]["seed"])]
+    expected = [(1, best[0]["seed"], STEPS), (2, best[1]["seed"], STEPS)]
+    assert [(i["image"], i["seed"], i["steps"]) for i in entry["images"]] == expected
     assert [i["loss"] for i in entry["images"]] == pytest.approx([a["loss"] for a in best], abs=1e-3)
 
 
