@@ -113,7 +113,8 @@ def comparison(w: Workflow) -> None:
     sds = w.add("RefereeOptimizer", "Prior, no referee", **loop, prior=prior)
     show = w.add("PreviewImage", RESULTS["sds"], images=sds.out("image"))
     w.place("To compare: score distillation (SDS) alone", [sds], [show], colour=GREY)
-    inversion = w.add("RefereeOptimizer", "Referee, no prior, no random views", **loop, loss=loss)
+    whole = loop | {"stop_at": 0.0}  # it would be content with noise at once
+    inversion = w.add("RefereeOptimizer", "Referee, no prior, no random views", **whole, loss=loss)
     show = w.add("PreviewImage", RESULTS["inversion"], images=inversion.out("image"))
     w.place("To compare: inversion alone", [inversion], [show], colour=GREY, below=True)
 
