@@ -37,7 +37,7 @@ from referee_core.referees.blip2 import weights
 from referee_core.schedules import Schedule
 from training.made import ddim
 
-CFG, WEIGHT, BUNDLED = 3.0, Schedule(2000.0, 2000.0), {"lr": Schedule(0.2, 0.05), "noise": 0.05, "stop_at": 0.95}
+CFG, WEIGHT, BUNDLED = 3.0, Schedule(2000.0, 2000.0), {"lr": Schedule(0.2, 0.05), "noise": 0.05, "stop_at": 0.9}
 VIEWS = Augmentation(count=4, rotation=15, colour=0.04, erasing=0.06)
 MISTAKE = {"single": "colour", "pair": "swap", "three": "swap", "relation": "relation", "number": "number"}
 TFLOP = {"pairs": 1.6, "decodes": 2.5, "gradient_decodes": 2.5, "views": 0.56, "gradient_views": 0.58}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 TINY = torch.finfo(torch.float32).tiny
+NEWS = 0.1  # what a step's match counts for in the running average: it looks back over about ten steps
 
 
 def norm(g: torch.Tensor) -> torch.Tensor:
@@ -42,18 +43,21 @@ class Best:
 
     Attributes:
         z: [B, ...]. loss: [B], infinite before the first update. stale: updates since any image's loss improved.
+        match: running average of the probability of a match [B], from 0 on; None without such a term.
     """
 
     def __init__(self, z: torch.Tensor):
         self.z = z.detach().clone()
         self.loss = z.new_full((len(z),), float("inf")).detach()
-        self.stale = 0
+        self.stale, self.match = 0, None
 
-    def update(self, z: torch.Tensor, loss: torch.Tensor) -> None:
+    def update(self, z: torch.Tensor, loss: torch.Tensor, match: torch.Tensor | None = None) -> None:
         improved = loss < self.loss
         self.loss = torch.where(improved, loss, self.loss)
         self.z = torch.where(improved.view(-1, *[1] * (z.ndim - 1)), z.detach(), self.z)
         self.stale = 0 if improved.any() else self.stale + 1
+        if match is not None:
+            self.match = torch.lerp(torch.zeros_like(match) if self.match is None else self.match, match, NEWS)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class EarlyStop:
     """When a run has reached what it can.
 
     Attributes:
-        stop_at: once every image matches with this probability; 0: never.
+        stop_at: once every image matches with this probability in the mean of about ten steps, so that neither a lucky
+            view nor a picture that is only about to be right is the end; 0: never.
         patience: once no image's loss has improved for so many steps; 0: never.
     """
 
@@ -72,6 +77,6 @@ class EarlyStop:
         if not 0 <= self.stop_at <= 1 or self.patience < 0:
             raise ValueError("stop_at must lie between 0 and 1, and patience must not be negative")
 
-    def reached(self, match: torch.Tensor | None, stale: int) -> bool:
-        obeys = self.stop_at > 0 and match is not None and bool((match >= self.stop_at).all())
-        return obeys or 0 < self.patience <= stale
+    def reached(self, best: Best) -> bool:
+        obeys = self.stop_at > 0 and best.match is not None and bool((best.match >= self.stop_at).all())
+        return obeys or 0 < self.patience <= best.stale

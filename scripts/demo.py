@@ -1,4 +1,4 @@
-"""The main job in one command: ``python -m scripts.demo "a yellow triangle and a white square"``.
+"""The main job in one command: ``python -m scripts.demo "a yellow square and a white cross"``.
 
 Sets up an environment and a ComfyUI (once), runs the bundled comparison of four ways to paint through a real ComfyUI
 server on the CPU, writes the pictures, and prints what an independent judge sees in them.
@@ -23,7 +23,7 @@ RESULTS = {  # file: title of the node that shows it
     "inversion": "Inversion alone",
 }
 SHEETS = {"filmstrip": "From noise to picture", "plot": "Losses, norms and schedules", "gradients": "What pulled where"}
-DEFAULT_PROMPT = "a yellow triangle and a white square"
+DEFAULT_PROMPT = "a yellow square and a white cross"
 
 
 def demo_graph(object_info: dict, prompt: str, seed: int) -> dict:

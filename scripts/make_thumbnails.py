@@ -16,7 +16,7 @@ from .demo import RESULTS, demo_graph, judged, run_demo
 from .server import Server
 from .workflow import Workflow, to_api
 
-PROMPT, CHANGED, SEED = "a yellow triangle and a white square", "a yellow triangle and a green circle", 0
+PROMPT, CHANGED, SEED = "a yellow square and a white cross", "a yellow triangle and a green circle", 0
 SIDE, GAP = 384, 4
 
 

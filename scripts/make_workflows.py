@@ -20,9 +20,9 @@ PAIR = ("an orange square and a red circle", "a red circle and an orange square"
 SEARCHED = "a red circle, a blue square and a green cross"
 PLAIN = {"steps": 10, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}  # suits the pack's models
 DEMO = {
-    "prompt": "a yellow triangle and a white square",
+    "prompt": "a yellow square and a white cross",
     "size": 128,
-    "loop": {"steps": 160, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05, "stop_at": 0.95},
+    "loop": {"steps": 160, "w1": 2.0, "lr": 0.2, "lr_end": 0.05, "noise": 0.05, "stop_at": 0.9},
     "prior": {"cfg": 3.0, "weight": 2000.0, "weight_end": 2000.0},
     "augmentation": {
         "preset": "custom", "count": 4, "rotation": 15.0, "translation": 0.1, "perspective": 0.2, "colour": 0.04,

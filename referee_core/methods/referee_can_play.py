@@ -161,8 +161,8 @@ def referee_can_play(
             step.scalars[LOSS] = {"loss": total, **terms}
             step.add(NORM, "referee", checked_norm(g, "the referee", i, must_move=i == 0))
             step.match, step.views_at_once = loss.match(terms), micro_batch.fits(augmentation.count * len(z))
-            best.update(z, total)
-            if end == s.steps and s.reached(step.match, best.stale):
+            best.update(z, total, step.match)
+            if end == s.steps and s.reached(best):
                 end = step.steps = min(i + 1 + tail, s.steps)
             g_ref = s.w1 * g if g_sds is None else of_length(g, s.w1 * norm(g_sds))
             step.gradients = {"referee": g_ref, **step.gradients}

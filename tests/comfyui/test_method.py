@@ -102,7 +102,7 @@ def test_a_run_can_be_resumed(latents):
 
 def test_stopping_early(server):
     """Then comes the tail, and the progress bar ends where the run does."""
-    reached = watch(server, method(steps=30, tail=2, stop_at=0.0001))["progress"]
+    reached = watch(server, method(steps=30, tail=2, stop_at=0.00001))["progress"]
     assert reached[-2:] == [(3, 3), (30, 30)]  # the last one with the finished picture
     still = {"lr": 0.0, "lr_end": 0.0, "noise": 0.0, "prior": None, "averaging": None, "augmentation": None}
     reached = watch(server, method(steps=5000, patience=3, **still))["progress"]
