@@ -90,8 +90,8 @@ def _stops() -> list:
     return [
         io.Float.Input(
             "stop_at", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
-            tooltip="Stop early once every image matches with this probability in the mean of about ten steps, e.g. 0.9 "
-            "(the tail still follows). 0 never stops. Needs itm_weight above 0.",
+            tooltip="Stop early once every image matches with this probability in the mean of about ten steps, e.g. "
+            "0.9 (the tail still follows). 0 never stops. Needs itm_weight above 0.",
         ),
         io.Int.Input(
             "patience", default=0, min=0, max=10000, advanced=True,
