@@ -101,12 +101,12 @@ full, _, _ = run("euler_ancestral", 6, attempts=5, prune_at=0.5, worth=always)
 plain, _, _ = run("euler_ancestral", 6, attempts=5)
 calls = []
 model.model.diffusion_model.register_forward_pre_hook(lambda *_: calls.append(1))
-pruned, _, _ = run("euler_ancestral", 6, attempts=5, prune_at=0.5)
+pruned, _, sample = run("euler_ancestral", 6, attempts=5, prune_at=0.5)
 found["calls"] = len(calls)
 found["full"] = [[a.predicted.loss, a.verdict.loss] for a in full]
 found["pruned"] = [[a.predicted.loss, a.verdict and a.verdict.loss] for a in pruned]
 found["same"] = [torch.equal(a.picture.latent, b.picture.latent) for a, b in zip(full, plain)]
-found["report"] = bridge.report(pruned, 3, 6).splitlines()
+found["report"] = bridge.report(pruned, sample.steps, 6).splitlines()
 
 seen = []
 class Half(comfy.samplers.Sampler):  # what ComfyUI's sampler predicts in its third step, by its own callback
