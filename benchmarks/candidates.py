@@ -35,10 +35,15 @@ from referee_core.priors.sds import SDS
 from referee_core.randomness import randn_like
 from referee_core.referees.blip2 import weights
 from referee_core.schedules import Schedule
+from scripts.make_workflows import DEMO
 from training.made import ddim
 
-CFG, WEIGHT, BUNDLED = 3.0, Schedule(2000.0, 2000.0), {"lr": Schedule(0.2, 0.05), "noise": 0.05, "stop_at": 0.9}
-VIEWS = Augmentation(count=4, rotation=15, colour=0.04, erasing=0.06)
+from .obedience.curve import wilson
+
+LOOP, CFG, STEPS = DEMO["loop"], DEMO["prior"]["cfg"], DEMO["loop"]["steps"]
+WEIGHT = Schedule(DEMO["prior"]["weight"], DEMO["prior"]["weight_end"])
+BUNDLED = {"lr": Schedule(LOOP["lr"], LOOP["lr_end"]), "noise": LOOP["noise"], "stop_at": LOOP["stop_at"]}
+VIEWS = Augmentation(**{name: value for name, value in DEMO["augmentation"].items() if name != "preset"})
 MISTAKE = {"single": "colour", "pair": "swap", "three": "swap", "relation": "relation", "number": "number"}
 TFLOP = {"pairs": 1.6, "decodes": 2.5, "gradient_decodes": 2.5, "views": 0.56, "gradient_views": 0.58}
 """Of each counted call, at the size of SD 1.5 and BLIP-2; what has a gradient counts under both names."""
@@ -95,7 +100,6 @@ class Job:
         return total.mean(), self.loss.match({name: values.mean()[None] for name, values in terms.items()})
 
 
-STEPS = 160  # of Referee Can Play
 CANDIDATES = {
     "plain": lambda j: j.plain(j.seed),
     "best4": lambda j: j.best_of(4),
@@ -148,12 +152,6 @@ def paint(task: tuple[str, Scene, int]) -> dict:
     row = {"seconds": round(time.perf_counter() - began, 3), **CALLS}
     row |= {"right": judge(picture).right(scene), "match": round(float(job.judged(z, 16)[1]), 4)}
     return dict(zip(KEY, (name, scene.category, text, seed), strict=True)) | row
-
-
-def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share."""
-    middle, half = right + z * z / 2, z * math.sqrt(right * (n - right) / n + z * z / 4)
-    return (middle - half) / (n + z * z), (middle + half) / (n + z * z)
 
 
 def table(rows: list[dict], names: list[str]) -> str:
