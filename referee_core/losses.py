@@ -58,12 +58,12 @@ class RefereeLoss:
             found += [name for term, name in names.items() if term == one.referee.probability and one.weights[term] > 0]
         return found
 
-    def check_probability(self, asked: float, setting: str = "stop_at") -> None:
-        """Raises ValueError if a setting asks for a probability that this loss does not give."""
-        if asked and not self.matching():
+    def check_probability(self, stop_at: float) -> None:
+        """Raises ValueError if ``stop_at`` asks for a probability that this loss does not give."""
+        if stop_at and not self.matching():
             names = " or ".join(f"'{name}'" for name in self.probabilities()) or "another loss"
             raise ValueError(
-                f"'{setting}' needs the probability of a match: give {names} a weight above 0, or set it to 0."
+                f"'stop_at' needs the probability of a match: give {names} a weight above 0, or set it to 0."
             )
 
     def match(self, terms: dict[str, torch.Tensor]) -> torch.Tensor | None:

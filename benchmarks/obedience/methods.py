@@ -113,7 +113,7 @@ METHODS = {
     for method in [
         BASELINE,
         referee_can_play("Referee Can Play, the paper's settings", PAPERS, pictures=1),
-        referee_can_play("Referee Can Play, bundled settings", DEMO, pictures=2),
+        referee_can_play("Referee Can Play, bundled settings", DEMO, pictures=1),
     ]
 }
 CANDIDATES = {

@@ -42,8 +42,6 @@ class Settings(EarlyStop):
         gradient_noise: standard deviation of noise on the referee's gradient, where its norm is tied. See above.
         betas, weight_decay: Adam's.
         micro_batch: views that go through the referee at a time; 0: all.
-        renew_below: after a third of the run, an image that matches with less than this probability is stuck and
-            starts anew, from noise of its own; 0: never.
     """
 
     steps: int = 160
@@ -58,7 +56,6 @@ class Settings(EarlyStop):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     micro_batch: int = 0
-    renew_below: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,8 +63,6 @@ class Settings(EarlyStop):
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if min(self.tail, self.noise, self.w1, self.warmup, self.gradient_noise) < 0:
             raise ValueError("tail, noise, w1, warmup and gradient_noise must not be negative")
-        if not 0 <= self.renew_below <= 1:
-            raise ValueError(f"renew_below must lie between 0 and 1, got {self.renew_below}")
 
     def rates(self, place: int) -> tuple[float, float]:
         """Learning rates of Adam and of the plain descent in step ``place``."""
@@ -188,14 +183,6 @@ def referee_can_play(
                     z.copy_(z_ema if inside is None else torch.where(inside > 0, z_ema, z))
                 upcoming = averaging.next_restart(i + 1)
                 step.note = f"restart in {upcoming - i - 1}" if upcoming and upcoming <= last else ""
-            if s.renew_below and step.match is not None and place + 1 == s.steps // 3:
-                stuck = (step.match < s.renew_below).to(z.device).view(-1, *[1] * (z.ndim - 1))
-                fresh = randn_like(z, streams["noise"])
-                fresh = fresh if mask is None else torch.lerp(z, fresh, mask.to(z))
-                z.copy_(torch.where(stuck, fresh, z))
-                z_ema = torch.where(stuck, z, z_ema)
-                adam.state[z]["exp_avg"].masked_fill_(stuck, 0)  # exp_avg_sq, the usual size of a gradient, stays
-                step.marked |= bool(stuck.any())
         step.z, step.best_z, step.best_loss = z.detach().clone(), best.z, best.loss
         i += 1
         yield step
@@ -216,7 +203,6 @@ def _at_work(
         )
     if loss is not None:
         loss.check_probability(s.stop_at)
-        loss.check_probability(s.renew_below, "renew_below")
     return loss, prior, tail
 
 
