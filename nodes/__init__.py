@@ -5,12 +5,14 @@ import os
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
+from .guidance import RefereeGuidance
 from .loaders import RefereeConvert, RefereeDemoModels, RefereeLoader
 from .losses import RefereeCombineLosses, RefereeLoss
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
 from .priors import RefereeSDSGuidance
 from .referee_can_play import RefereeOptimizer, RefereeSampler
 from .regularizers import RefereeAugmentation, RefereeEMARestart
+from .rounds import RefereeAdapt, RefereeRounds
 from .score import RefereeScore
 from .search import RefereeSearch
 
@@ -42,6 +44,9 @@ class RefereeExtension(ComfyExtension):
             RefereeOptimizer,
             RefereeSampler,
             RefereeScore,
+            RefereeGuidance,
+            RefereeRounds,
+            RefereeAdapt,
             RefereeSearch,
             RefereeHistoryPlot,
             RefereeFilmstrip,

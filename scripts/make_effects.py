@@ -1,6 +1,7 @@
 """Make the help pages' pictures of what a setting does to the image: ``python -m scripts.make_effects --comfyui DIR``.
 
-One run of the pack's small models for each value; prompt, seed and all other settings are those of make_screenshots.
+One run of the pack's small models for each value; prompt, seed and other settings are those of make_screenshots, for
+Referee Guidance those of its example graph.
 """
 
 import argparse
@@ -10,11 +11,13 @@ import json
 import tempfile
 from pathlib import Path
 
+from . import workflow_notes as notes
 from .make_screenshots import IMAGES, method
 from .server import Server
 from .workflow import to_api
 
 SIZE = 160
+SHARES = (0.0, 0.05, 0.2, 0.4, 0.8)  # of Referee Guidance
 ALONE = {"prior": None}
 SWEEPS = {
     "sds_weight": {
@@ -54,6 +57,19 @@ def pictures(server: Server, graph: dict, changes: dict[str, dict]) -> tuple:
     return tuple(to_tensor(Image.open(io.BytesIO(file))) for file in files)
 
 
+def guided(server: Server, info: dict, share: float):
+    """The guided example graph's result [3, H, W] with this strength."""
+    from PIL import Image
+
+    from referee_core.plots import to_tensor
+
+    graph = to_api(json.loads(notes.template(notes.GUIDED).read_text(encoding="utf-8")), info)
+    kinds = {node["class_type"]: number for number, node in graph.items()}
+    graph[kinds["RefereeGuidance"]]["inputs"]["strength.share"] = share
+    (picture,) = server.run(graph)[kinds["SaveImage"]]["images"]
+    return to_tensor(Image.open(io.BytesIO(server.image(picture))))
+
+
 def views(image):
     """The picture and what the referee sees of it in one step, by preset."""
     import torch
@@ -80,6 +96,8 @@ def main() -> None:
             shown = [(label, pictures(server, graph, changes)[0]) for label, changes in sweep.items()]
             to_image(strip(shown, len(shown), SIZE)).save(IMAGES / f"{name}.png")
             print(f"{name}.png")
+        shown = [(f"share {share:g}", guided(server, info, share)) for share in SHARES]
+        to_image(strip(shown, len(shown), SIZE)).save(IMAGES / "guidance_share.png")
         result, film = pictures(server, graph, {})
         to_image(film).save(IMAGES / "filmstrip.png")
         to_image(strip(views(result), 7, SIZE)).save(IMAGES / "views.jpg", quality=88)

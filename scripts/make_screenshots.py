@@ -165,6 +165,11 @@ def main() -> None:
             editor.wait()
             editor.shoot("RefereeSearch", "RefereeSearch", "The result", "What the referee says")
 
+            editor.load(example(notes.GUIDED))
+            editor.queue()
+            editor.wait()
+            editor.shoot("RefereeGuidance", "RefereeGuidance", "Guided", "The result")
+
             editor.load(example(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")
             editor.load(loaders(info))

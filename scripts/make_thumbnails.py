@@ -75,6 +75,7 @@ def main() -> None:
         files = run_demo(server, demo_graph(server.get("/object_info"), PROMPT, SEED))
         after, pair = changed(server, files["method"]), shown(server, notes.BEST, "PreviewImage", "SaveImage")
         found = shown(server, notes.SEARCH, "SaveImage")
+        guided = shown(server, notes.GUIDED, "SaveImage", "PreviewImage")
     one = sheet(files["method"], columns=1)
     thumbnails = {
         notes.QUICK: sheet(files["method"], files["plain"], columns=2),
@@ -86,6 +87,9 @@ def main() -> None:
         notes.INVERSION: sheet(files["inversion"], columns=1),
         notes.SDS: sheet(files["sds"], columns=1),
         notes.SEARCH: sheet(*found, columns=1),
+        notes.GUIDED: sheet(*guided, columns=2),
+        notes.GUIDED_SD15: sheet(guided[0], columns=1),
+        notes.GUIDED_FLUX: sheet(guided[0], columns=1),
     }
     for name, picture in thumbnails.items():
         picture.save(notes.template(name, ".jpg"), quality=88)

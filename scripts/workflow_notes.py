@@ -17,7 +17,10 @@ EDIT = "Referee - 6 Inpaint, SD 1.5 with BLIP-2"
 INVERSION = "Referee - 7 Inversion alone, SD 1.5"
 SDS = "Referee - 8 SDS alone, SD 1.5"
 SEARCH = "Referee - 9 Search until it obeys"
-WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH)
+GUIDED = "Referee - 10 Guided sampling"
+GUIDED_SD15 = "Referee - 11 Guided, SD 1.5 with BLIP-2"
+GUIDED_FLUX = "Referee - 12 Guided, Flux with BLIP-2"
+WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH, GUIDED)
 
 
 def template(name: str, suffix: str = ".json"):
@@ -29,12 +32,22 @@ CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CHECKPOINT_PAGE = "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive"
 REFEREE = "model.safetensors"
 REFEREE_PAGE = "https://huggingface.co/Salesforce/blip2-itm-vit-g"
+FLUX = {
+    "flux1-dev.safetensors": ("https://huggingface.co/Comfy-Org/flux1-dev", "diffusion_models", ""),
+    "clip_l.safetensors": ("https://huggingface.co/comfyanonymous/flux_text_encoders", "text_encoders", ""),
+    "t5xxl_fp16.safetensors": ("https://huggingface.co/comfyanonymous/flux_text_encoders", "text_encoders", ""),
+    "ae.safetensors": ("https://huggingface.co/Comfy-Org/Lumina_Image_2.0_Repackaged", "vae", "split_files/vae/"),
+}  # page, folder of ComfyUI's models, folder on the page
 CAPTION_HEAD = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2/blip2_pretrained.pth"
 
 
-def downloads(page: str, name: str, directory: str) -> list[dict]:
+def downloads(page: str, name: str, directory: str, folder: str = "") -> list[dict]:
     """What a loader's ``properties.models`` says, so that the editor offers a missing file."""
-    return [{"name": name, "url": f"{page}/resolve/main/{name}", "directory": directory}]
+    return [{"name": name, "url": f"{page}/resolve/main/{folder}{name}", "directory": directory}]
+
+
+def flux(*names: str) -> list[dict]:
+    return [entry for name in names for entry in downloads(FLUX[name][0], name, *FLUX[name][1:])]
 
 
 QUICK_ABOUT = """
@@ -139,16 +152,48 @@ Losses**.
 - **t_max** of SDS Guidance, here 700: lower keeps more of the picture, 949 starts afresh.
 """
 SEARCH_ABOUT = """
-*Try seeds until one obeys.* **Search Until It Obeys** samples with the sampler, steps and guidance that you plug in,
-lets the referee judge each picture by several random views, and stops at the first that matches. The report lists
-every seed. It needs no download: press **Run**.
+*Try seeds until one obeys.* **Referee Guidance** lets the referee take part in the sampling, and **Search Until It
+Obeys** samples seed after seed, lets the referee judge each picture by several random views, and stops at the first that
+matches. With the small models this pair is right most often for its cost. It needs no download: press **Run**.
 
 - **attempts**: how many seeds at most. If none matches, the best one comes out.
 - **stop_at**: how sure the referee must be. Higher is stricter and takes longer.
-- **keep**: more than one picture, best first.
+- **gradient**: *look-ahead* obeys most, and needs a model that gives gradients; *prediction* takes every model. Without
+Referee Guidance each attempt costs a sixth, but is right less often.
 - For your own model, replace **The pack's small models** by a checkpoint and Load Referee, and set size, steps and
 cfg as you are used to.
 """
+GUIDED_ABOUT = """
+*The referee takes part in the sampling.* **Referee Guidance** sits between model and KSampler. In each step
+KSampler asks the model what the picture will be; the referee looks at that picture and moves it towards the prompt.
+
+- Both pictures have the same seed, sampler and steps. It needs no download: press **Run**. With this prompt, picked for
+it, none of the first 12 seeds is right without the referee, and 7 are with it.
+- **strength, share**: how far each step is moved. 0 is plain sampling, about 0.2 obeys; far above 0.4 the pictures fall
+apart.
+- **end_percent**: guided to the very end, pictures please the referee alone. Leave the last third to the model.
+- It helps most where several objects are to keep their own colours, and not with numbers. For a picture that is right
+nearly always, **9 Search until it obeys** has it inside a search.
+"""
+GUIDED_SD15_ABOUT = """
+Stable Diffusion 1.5 with KSampler as usual, and **Referee Guidance** between them: BLIP-2 looks at what the model
+predicts in each step from a quarter to 70 % of the way, and moves it towards the prompt.
+
+- **strength, share**: higher obeys more and looks less natural. 0 is plain sampling.
+- **gradient**: *look-ahead* passes through the diffusion model too. Three times its time, more memory.
+- LoRAs, ControlNets and other patches go in front of Referee Guidance, any sampler or guider behind it.
+"""
+GUIDED_FLUX_ABOUT = """
+The same with Flux.1 dev, a flow model. Referee Guidance takes any MODEL of an image: put it behind the loader of
+SD 3.5, Flux, Qwen-Image and others, quantised ones (fp8, GGUF) too, as long as **gradient** says *prediction*.
+
+- Flux alone obeys well. What is left to the referee is where it still mixes things up.
+- Memory: the diffusion model makes room for VAE and BLIP-2 as ComfyUI finds it necessary.
+- Published Flux weights have not been run with this pack.
+"""
+FLUX_FILES = "\nThe editor offers what is missing when the graph opens.\n\n" + "".join(
+    f"- **Flux.1 dev**, [{name}]({page}), into `models/{directory}`\n" for name, (page, directory, _) in FLUX.items()
+)
 FILES = f"""
 The editor offers what is missing when the graph opens. Or, in ComfyUI's folder:
 

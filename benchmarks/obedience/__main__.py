@@ -1,6 +1,7 @@
 """How often a picture obeys its prompt, and at what cost: the ruler for every method of this pack.
 
     python -m benchmarks.obedience tune                 # sampler, steps, CFG on the prompts for development
+    python -m benchmarks.obedience sweep                # Referee Guidance's strength and end on the same prompts
     python -m benchmarks.obedience run [METHOD ...]     # on held-out prompts
     python -m benchmarks.obedience report               # table and plot
 
@@ -18,21 +19,24 @@ SEED = 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tune", "run", "report"])
+    parser.add_argument("what", choices=["tune", "sweep", "run", "report"])
     parser.add_argument("methods", nargs="*", help="default: all")
     parser.add_argument("--prompts", type=int, default=40, help="of each category (default: 40)")
     parser.add_argument("--servers", type=int, default=2, help="ComfyUI processes side by side (default: 2)")
+    parser.add_argument("--card", action="store_true", help="let them use the graphics card")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows, tables and plots are written")
     args = parser.parse_args()
     comfyui = enter()
 
-    from . import methods, play, prompts, report
+    from . import methods, play, prompts, report, sweep
 
-    known = methods.CANDIDATES if args.what == "tune" else methods.METHODS
-    chosen = [known[name] for name in args.methods or known]
-    path = args.results / f"{'development' if args.what == 'tune' else 'held-out'}.jsonl"
+    held_out = args.what in ("run", "report")
+    known = {"tune": methods.CANDIDATES, "sweep": methods.SWEEP}.get(args.what, methods.METHODS)
+    stem = args.results / {"tune": "development", "sweep": "guidance"}.get(args.what, "held-out")
+    rows = stem.with_suffix(".jsonl")
     if args.what != "report":
-        scenes = {c: prompts.prompts(c, args.prompts, held_out=args.what == "run") for c in prompts.CATEGORIES}
+        chosen = [known[name] for name in args.methods or known]
+        scenes = {c: prompts.prompts(c, args.prompts, held_out) for c in prompts.CATEGORIES}
         # prompt by prompt, so that an unfinished run compares all methods on the same prompts
         tasks = (
             play.Task(method, scenes[category][k], SEED + 100 * k)
@@ -40,16 +44,18 @@ def main() -> None:
             for category in prompts.CATEGORIES
             for method in chosen
         )
-        play.play(tasks, path, comfyui, args.servers)
-    made = play.rows(path)
+        play.play(tasks, rows, comfyui, args.servers, () if args.card else ("--cpu",))
+    made = sorted(play.rows(rows), key=lambda row: list(known).index(row["method"]))
     if not made:
-        raise SystemExit(f"There are no rows in {path} yet: run it first.")
+        raise SystemExit(f"There are no rows in {rows} yet: run it first.")
     found = report.points(made, methods.BASELINE.name)
-    if args.what == "tune":
-        found = report.alone(found)
+    if held_out:
+        report.plot(found, stem.with_suffix(".png"), methods.BASELINE.name)
     else:
-        report.plot(found, path.with_suffix(".png"))
-    report.write(found, path.with_suffix(""))
+        found = report.alone(found)
+    if args.what == "sweep":
+        sweep.plot(found, methods.SWEPT, PACK / "web" / "docs" / "images" / "guidance_sweep.png")
+    report.write(found, stem)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The methods that are compared, each as a graph of ComfyUI: one function a method."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scripts.make_workflows import DEMO, PAPER
 from scripts.server import Graph
@@ -69,6 +69,60 @@ def referee_can_play(name: str, preset: dict, pictures: int) -> Method:
 
 
 @dataclass(frozen=True)
+class Guiding:
+    """How Referee Guidance acts, judging by its own views; the node's own defaults."""
+
+    gradient: str = "prediction"
+    share: float = 0.2
+    start: float = 0.25
+    end: float = 0.7
+
+    def calls(self, steps: int) -> Calls:
+        """Beyond those of plain sampling; the schedule "normal" is even in time."""
+        guided, views = sum(self.start <= i / (steps - 1) < self.end for i in range(steps)), 2
+        # through the model: once more forward, and as much back
+        through = 2 * guided if self.gradient == "look-ahead" else 0
+        return Calls(through, guided, guided, guided * views, guided * views)
+
+
+def guidance(name: str, guiding: Guiding, steps: int = 20, cfg: float = 3.0, pictures: int = 8) -> Method:
+    """Referee Guidance before an ancestral sampler, each picture judged."""
+
+    def graph(prompt: str, seed: int, pictures: int) -> Graph:
+        g, scene = _begin(prompt)
+        model = g.add(
+            "RefereeGuidance", model=scene.model, vae=scene.vae, loss=scene.loss, gradient=guiding.gradient,
+            strength="relative", strength__share=guiding.share, start_percent=guiding.start, end_percent=guiding.end,
+        )[0]  # fmt: skip
+        sampler = g.add("KSamplerSelect", sampler_name="euler_ancestral")[0]
+        _search(g, replace(scene, model=model), sampler, "normal", steps, cfg, seed, pictures)
+        return g
+
+    def calls(made: int) -> Calls:
+        return Calls(made) + guiding.calls(steps) + JUDGED
+
+    return Method(name, graph, calls, pictures)
+
+
+def rounds(name: str, steps: int = 10, cfg: float = 3.0, pictures: int = 8) -> Method:
+    """Referee Rounds with the node's own defaults, each picture judged."""
+    views = 8
+
+    def graph(prompt: str, seed: int, pictures: int) -> Graph:
+        g, scene = _begin(prompt)
+        inner = g.add("KSamplerSelect", sampler_name="euler_ancestral")[0]
+        sampler = g.add("RefereeRounds", sampler=inner, vae=scene.vae, loss=scene.loss)[0]
+        _search(g, scene, sampler, "normal", steps, cfg, seed, pictures)
+        return g
+
+    def calls(made: int) -> Calls:
+        asked = made // steps
+        return Calls(made, asked, asked, asked * views, asked * views) + JUDGED
+
+    return Method(name, graph, calls, pictures)
+
+
+@dataclass(frozen=True)
 class _Scene:
     model: list
     vae: list
@@ -114,6 +168,9 @@ METHODS = {
         BASELINE,
         referee_can_play("Referee Can Play, the paper's settings", PAPERS, pictures=1),
         referee_can_play("Referee Can Play, bundled settings", DEMO, pictures=1),
+        guidance("Referee Guidance, prediction", Guiding()),
+        guidance("Referee Guidance, look-ahead", Guiding("look-ahead")),
+        rounds("Referee Rounds"),
     ]
 }
 CANDIDATES = {
@@ -127,3 +184,18 @@ CANDIDATES = {
         for cfg in (1.5, 2.0, 3.0, 5.0)
     )
 }  # fmt: skip
+SWEPT = {
+    f"{guiding.gradient}, share {guiding.share:g}, until {guiding.end:.0%}": guiding
+    for gradient, shares in [("prediction", (0.05, 0.1, 0.2, 0.3, 0.4)), ("look-ahead", (0.02, 0.05, 0.1, 0.2, 0.4))]
+    for guiding in (
+        *(Guiding(gradient, share) for share in shares),
+        *(Guiding(gradient, shares[2], end=end) for end in (0.5, 0.6, 0.8, 0.9, 1.0)),
+    )
+}
+SWEEP = {
+    method.name: method
+    for method in [
+        replace(BASELINE, pictures=8),
+        *(guidance(name, guiding, pictures=4) for name, guiding in SWEPT.items()),
+    ]
+}

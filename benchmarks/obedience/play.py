@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from queue import Empty, Queue
 from typing import NamedTuple
@@ -49,8 +48,8 @@ def rows(path: Path) -> list[dict]:
     return found
 
 
-def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int) -> None:
-    """Do the tasks that are not on file yet, and write their rows."""
+def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int, arguments: tuple[str, ...]) -> None:
+    """Do the tasks that are not on file yet, on servers with these arguments, and write their rows."""
     done = {(row["method"], row["prompt"], row["first_seed"]) for row in rows(path)}
     waiting: Queue[Task] = Queue()
     for task in tasks:
@@ -61,25 +60,26 @@ def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int) -> None
     total, began, lock = waiting.qsize(), time.monotonic(), threading.Lock()
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def work(server: Server) -> None:
-        known = server.get("/object_info")
-        while True:
-            try:
-                task = waiting.get_nowait()
-            except Empty:
-                return
-            made = list(pictures(server, known, task))
-            with lock, path.open("a") as file:
-                file.write("".join(json.dumps(row) + "\n" for row in made))
-                finished = total - waiting.qsize()
-                rate = (time.monotonic() - began) / finished
-                left = rate * waiting.qsize() / MINUTES
-                print(f"{finished}/{total} · {left:.0f} min left · {task.key[0]}: {task.key[1]}", flush=True)
+    def work(base: Path) -> None:
+        with Server(comfyui, base, arguments) as server:
+            known = server.get("/object_info")
+            while True:
+                try:
+                    task = waiting.get_nowait()
+                except Empty:
+                    return
+                note(task, list(pictures(server, known, task)))
 
-    with ExitStack() as stack:
-        base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        running = [stack.enter_context(Server(comfyui, base / str(k))) for k in range(servers)]
-        threads = [threading.Thread(target=work, args=(server,)) for server in running]
+    def note(task: Task, made: list[dict]) -> None:
+        with lock, path.open("a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in made))
+            finished = total - waiting.qsize()
+            rate = (time.monotonic() - began) / finished
+            left = rate * waiting.qsize() / MINUTES
+            print(f"{finished}/{total} · {left:.0f} min left · {task.key[0]}: {task.key[1]}", flush=True)
+
+    with tempfile.TemporaryDirectory() as base:
+        threads = [threading.Thread(target=work, args=(Path(base) / str(k),)) for k in range(servers)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -100,9 +100,7 @@ def pictures(server: Server, known: dict, task: Task) -> Iterator[dict]:
     """One row a picture, by the exact judge and by the referee."""
     method, scene, seed = task
     prompt = caption(scene)
-    began = time.monotonic()
     outputs = server.run(completed(method.graph(prompt, seed, method.pictures), known), seconds=4 * 3600)
-    seconds = (time.monotonic() - began) / method.pictures
     files = [server.image(entry) for output in outputs.values() for entry in output.get("images", [])]
     for number, file in enumerate(files):
         picture = Image.open(io.BytesIO(file))
@@ -110,7 +108,11 @@ def pictures(server: Server, known: dict, task: Task) -> Iterator[dict]:
         verdict, rated = judge(to_tensor(picture)), said["images"][number]
         yield {
             "method": method.name, "category": scene.category, "prompt": prompt, "first_seed": seed,
-            "seed": rated["seed"], "match": rated["match"], "loss": rated["loss"],
-            "right": verdict.right(scene), "seen": str(verdict), "seconds": seconds, "steps": rated["steps"],
-            "tflop": method.calls(rated["steps"]).tflop,
+            "seed": rated["seed"], "match": _short(rated["match"]), "loss": _short(rated["loss"]),
+            "right": verdict.right(scene), "seen": str(verdict), "steps": rated["steps"],
+            "tflop": _short(method.calls(rated["steps"]).tflop),
         }  # fmt: skip
+
+
+def _short(value: float | None) -> float | None:
+    return value if value is None else float(f"{value:.4g}")

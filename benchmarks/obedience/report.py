@@ -14,7 +14,7 @@ from .prompts import CATEGORIES
 OVERALL = "all"
 STOP_AT = 0.9  # as RefereeSearch does unless told otherwise
 BEST, SEARCH, AFTER = WAYS = ("best of", "search, at most", "after a search of at most")
-LINES = {BEST: "-", SEARCH: "--", AFTER: ":"}
+LINES = {BEST: "--", SEARCH: "-", AFTER: ":"}
 
 
 class Plan(NamedTuple):
@@ -92,14 +92,14 @@ def points(rows: Iterable[dict], baseline: str) -> list[dict]:
             found.append({
                 "method": plan.method, "way": plan.way, "n": plan.n, "category": category, "prompts": count,
                 "right": right / count, "low": low, "high": high, "gain": gain, "gain_half": half, "rival": same,
-                "tflop": own.mean("tflop"), "seconds": own.mean("seconds"),
+                "tflop": own.mean("tflop"),
             })  # fmt: skip
     return found
 
 
 def markdown(found: list[dict]) -> str:
     """One line a plan; shares and gains in per cent, with 95 % intervals."""
-    head = ("method", "attempts", "TFLOP", "s", *CATEGORIES, OVERALL, "more than best of N at equal cost")
+    head = ("method", "attempts", "TFLOP", *CATEGORIES, OVERALL, "more than best of N at equal cost")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for key in dict.fromkeys((p["method"], p["way"], p["n"]) for p in found):
         own = {p["category"]: p for p in found if (p["method"], p["way"], p["n"]) == key}
@@ -109,33 +109,42 @@ def markdown(found: list[dict]) -> str:
         ]
         every = own[OVERALL]
         gain = f"{round(100 * every['gain']):+d} ± {100 * every['gain_half']:.0f} (N = {every['rival']:.1f})"
-        cells = (key[0], f"{key[1]} {key[2]}", f"{every['tflop']:.0f}", f"{every['seconds']:.1f}", *shares, gain)
+        cells = (key[0], f"{key[1]} {key[2]}", f"{every['tflop']:.0f}", *shares, gain)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def plot(found: list[dict], path: Path) -> None:
+def plot(found: list[dict], path: Path, baseline: str) -> None:
+    """The baseline's best of n, and a search with each method; after a search, those of one picture a prompt."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [c for c in CATEGORIES if any(p["category"] == c for p in found)]
-    figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.6), sharey=True, layout="constrained", squeeze=False)
-    colours = {name: f"C{k}" for k, name in enumerate(dict.fromkeys(p["method"] for p in found))}
+    searched = {p["method"] for p in found if p["way"] == SEARCH}
+    lines = [
+        (baseline, BEST),
+        *((name, SEARCH) for name in dict.fromkeys(p["method"] for p in found) if name in searched),
+    ]
+    lines += [(name, AFTER) for name in dict.fromkeys(p["method"] for p in found) if name not in searched]
+    shown = [c for c in (OVERALL, *CATEGORIES) if any(p["category"] == c for p in found)]
+    figure, axes = plt.subplots(1, len(shown), figsize=(14, 4), sharey=True, layout="constrained", squeeze=False)
     for axis, category in zip(axes[0], shown, strict=True):
-        for name, way in dict.fromkeys((p["method"], p["way"]) for p in found):
-            own = [p for p in found if (p["method"], p["way"], p["category"]) == (name, way, category)]
+        for colour, (name, way) in enumerate(lines):
+            # a search of one attempt is the best of one
+            own = [p for p in found if (p["method"], p["category"]) == (name, category)]
+            own = [p for p in own if p["way"] == way or (way, p["way"], p["n"]) == (SEARCH, BEST, 1)]
             x, *ys = ([p[k] for p in own] for k in ("tflop", "right", "low", "high"))
             y, low, high = ([100 * value for value in values] for values in ys)
-            style = {"color": colours[name], "linestyle": LINES[way], "marker": "o", "markersize": 4}
-            axis.plot(x, y, label=f"{name}, {way} n", **style)
-            if way == BEST:
-                axis.fill_between(x, low, high, color=colours[name], alpha=0.12)
+            label = f"{'plain sampling' if name == baseline else name}, {way} n"
+            axis.plot(x, y, label=label, color=f"C{colour}", linestyle=LINES[way], marker="o", markersize=4)
+            axis.fill_between(x, low, high, color=f"C{colour}", alpha=0.08)
         axis.set(title=category, xscale="log", xlabel="TFLOP a picture", ylim=(0, 102))
+        axis.set_xticks([30, 100, 300, 1000], ["30", "100", "300", "1000"])
+        axis.set_xticks([], minor=True)
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("right pictures, %")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

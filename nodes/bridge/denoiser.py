@@ -20,6 +20,13 @@ IMAGE_TO_IMAGE = (comfy.model_sampling.IMG_TO_IMG, comfy.model_sampling.IMG_TO_I
 HINT = ("cond_hint_original", "extra_concat_orig")  # what the user gave a ControlNet
 
 
+def noise_level(sampling: Any, level: torch.Tensor) -> NoiseLevel:
+    """What ComfyUI's noise levels [B] of a model mean: x_t = alpha z + sigma eps, whatever the model's kind."""
+    one, zero = torch.ones_like(level), torch.zeros_like(level)
+    alpha, sigma = (sampling.noise_scaling(level, noise, z) for noise, z in ((zero, one), (one, zero)))
+    return NoiseLevel(alpha, sigma, level)
+
+
 class GuidedDenoiser:
     """Predictions at random noise levels, one an image, each as in a run of its own that begins at this level.
 
@@ -48,10 +55,9 @@ class GuidedDenoiser:
     def noise_levels(self, t: torch.Tensor) -> NoiseLevel:
         # ComfyUI reads the two ends as no noise and infinite noise
         percent = (1 - t.double() / 999).clamp(0.001, 0.999)
-        level = torch.tensor([float(self.sampling.percent_to_sigma(float(p))) for p in percent])
-        one, zero = torch.ones_like(level), torch.zeros_like(level)
-        alpha, sigma = (self.sampling.noise_scaling(level, noise, z) for noise, z in ((zero, one), (one, zero)))
-        return NoiseLevel(alpha, sigma, level)
+        return noise_level(
+            self.sampling, torch.tensor([float(self.sampling.percent_to_sigma(float(p))) for p in percent])
+        )
 
     def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         groups: dict[float, list[int]] = {}

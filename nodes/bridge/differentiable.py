@@ -14,6 +14,8 @@ from ..sockets import LoadedLoss
 from .gradients import OrdinaryTensors, StandIns
 from .memory import ROOM, fit_to_memory, is_whole, load_whole, memory_for, smallest
 
+Kept = dict[int, StandIns]
+
 
 class Passage(Protocol):
     """Something that gradients pass through: a VAE's decoder, a referee, a diffusion model.
@@ -55,8 +57,8 @@ class Block:
         at_once: views that go through a referee at a time.
     """
 
-    def __init__(self, passages: Sequence[Passage], also_load: Sequence[Any], memory: float):
-        self.stand_ins = [StandIns(p.patcher, p.precision) for p in passages]
+    def __init__(self, passages: Sequence[Passage], also_load: Sequence[Any], memory: float, kept: Kept):
+        self.stand_ins = [kept.setdefault(id(p.patcher), StandIns(p.patcher, p.precision)) for p in passages]
         self.also_load, self.memory = list(also_load), memory
         self.at_once = 0
         self._undo = ExitStack()
@@ -66,7 +68,9 @@ class Block:
         whole = [s.patcher for s in self.stand_ins if not s.patcher.is_dynamic()]
         paged = [s.patcher for s in self.stand_ins if s.patcher.is_dynamic()]
         with torch.inference_mode():
-            load_whole(whole, [*paged, *self.also_load], self.memory + sum(s.bytes for s in self.stand_ins))
+            load_whole(
+                whole, [*paged, *self.also_load], self.memory + sum(s.bytes for s in self.stand_ins if not s.copied)
+            )
 
     def enter(self) -> None:
         try:
@@ -93,14 +97,17 @@ _running: list[Block] = []
 
 
 @contextmanager
-def gradients_through(*passages: Passage, also_load: Sequence[Any] = (), memory: float = 0.0) -> Iterator[Block]:
+def gradients_through(
+    *passages: Passage, also_load: Sequence[Any] = (), memory: float = 0.0, kept: Kept | None = None
+) -> Iterator[Block]:
     """Load models, leave inference mode and let gradients pass; none are computed for the weights.
 
     Args:
         also_load: patchers of models without gradients, of which parts may stay behind.
         memory: bytes that the work needs.
+        kept: what blocks of the same run share, so that a weight that has to be copied is copied once.
     """
-    block = Block(passages, also_load, memory)
+    block = Block(passages, also_load, memory, {} if kept is None else kept)
     block.load()
     with torch.inference_mode(False), torch.enable_grad():
         block.enter()
@@ -140,6 +147,7 @@ def differentiable(
     shape: torch.Size,
     views: int = 1,
     asked: int = 0,
+    kept: Kept | None = None,
 ) -> Iterator[Block]:
     """Everything that a method needs around its loop: load, let gradients pass, and fit the work to the card's memory.
 
@@ -148,6 +156,7 @@ def differentiable(
         loss: LoadedLoss or None; its referees are passages too.
         also_load: patchers of models without gradients. shape: of the latent.
         views: in all, of a step. asked: the user's number of views at a time, 0 to choose.
+        kept: see ``gradients_through``.
     Yields: the Block, whose ``at_once`` is the number of views at a time.
     """
     core = loss.loss if loss else None
@@ -155,7 +164,7 @@ def differentiable(
     referees = [Network(patcher) for patcher in loss.patchers] if loss else []
     device = (referees or passages)[-1].patcher.load_device
     with (
-        gradients_through(*passages, *referees, also_load=also_load, memory=memory) as block,
+        gradients_through(*passages, *referees, also_load=also_load, memory=memory, kept=kept) as block,
         fit_to_memory(passages, core, device, shape, views, asked) as block.at_once,
     ):
         yield block

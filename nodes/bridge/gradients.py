@@ -17,8 +17,19 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 
+def is_ordinary(t: torch.Tensor) -> bool:
+    """Whether autograd takes a tensor. It refuses inference tensors, and those whose contents were exchanged outside
+    inference mode, as by a node that trains: they say that they are none, but cannot count their versions."""
+    if t.is_inference():
+        return False
+    try:
+        return t._version >= 0
+    except RuntimeError:
+        return False
+
+
 def ordinary(t: torch.Tensor) -> torch.Tensor:
-    """An ordinary tensor over an inference tensor's storage."""
+    """An ordinary tensor over the storage of one that is none."""
     alias = torch.empty(0, dtype=t.dtype, device=t.device)
     return alias.set_(t.untyped_storage(), t.storage_offset(), t.size(), t.stride())
 
@@ -39,7 +50,7 @@ class OrdinaryTensors(TorchFunctionMode):
 
 def _ordinary(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return ordinary(value) if value.is_inference() else value
+        return value if is_ordinary(value) else ordinary(value)
     if type(value) in (list, tuple):
         return type(value)(map(_ordinary, value))
     return value
@@ -54,6 +65,11 @@ class StandIns:
         self._made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id of the weight: itself, its copy
 
     @property
+    def copied(self) -> bool:
+        """Whether there are copies already."""
+        return bool(self._made)
+
+    @property
     def bytes(self) -> int:
         """Memory that the copies take beside the model."""
         if not self.copying:
@@ -65,7 +81,7 @@ class StandIns:
         for prefix, module in self.patcher.model.named_modules():
             for table in (module._parameters, module._buffers):
                 for name, t in table.items():
-                    if t is None or not (self.copying or t.is_inference()):
+                    if t is None or (is_ordinary(t) and not self.copying):
                         continue
                     if id(t) not in made:  # tied weights stay tied
                         made[id(t)] = self._made.get(id(t)) or (t, self._make(t, f"{prefix}.{name}".lstrip(".")))

@@ -136,13 +136,13 @@ class SearchProgress(Panel):
         self.attempts, self.steps = attempts, steps
         self.tried, self.best, self.next_status = 0, None, 0.0
 
-    def step(self, at_once: int, steps: int) -> None:
-        """So many attempts at once have made so many steps."""
-        done, now = self.tried * self.steps + at_once * steps, time.monotonic()
+    def step(self, at_once: int, share: float) -> None:
+        """So many attempts at once have made this share of their steps."""
+        done, now = (self.tried + at_once * share) * self.steps, time.monotonic()
         if now >= self.next_status:
             self.show(self.status(at_once, done))
             self.next_status = now + 1 / UPDATES_A_SECOND
-        self.move_bar(done, self.attempts * self.steps)
+        self.move_bar(int(done), self.attempts * self.steps)
 
     def sampled(self, attempts: int) -> None:
         """So many attempts in all have been sampled."""

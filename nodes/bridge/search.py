@@ -145,7 +145,7 @@ class Attempts:
             nonlocal last
             if not isinstance(self.sampler, comfy.samplers.KSAMPLER):  # those go to the end, and some count otherwise
                 last = step + 1
-            self.progress.step(count, step + 1)
+            self.progress.step(count, min(1.0, (step + 1) / total))
             if goes_on and step + 1 == self.looks_after and not self._goes_on(goes_on, x0):
                 raise GivenUp
 

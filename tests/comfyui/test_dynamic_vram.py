@@ -74,6 +74,41 @@ for run in ("first", "second"):
     found[run] = (play(vae, prior=replace(prior, model=paged), latent=small()) - expected).abs().max().item()
     found[f"on the card after the {{run}}"] = vram.used
 found["changed"] = gaps(decoded(changed(full_size_vae())), expected_change)
+
+# guided: the same picture, and what has to be copied is copied once a run
+import comfy.sample
+from pack.nodes.bridge import guidance
+from pack.nodes.bridge.gradients import StandIns
+from pack.referee_core.methods.gradient_guidance import Relative
+from pack.referee_core.methods.gradient_guidance import Settings as Guiding
+
+class Quiet:
+    update = show = lambda *a: None
+    closing = lambda self: "done"
+
+copies, copy = [], StandIns._copy
+StandIns._copy = lambda self, t, key: (copies.append(t.nbytes), copy(self, t, key))[1]
+
+def guided(model, vae, gradient, steps=3):
+    copies.clear()
+    guide = guidance.Guidance(
+        vae, loss, replace(guidance.VIEWS, count=1), Guiding(gradient, Relative(0.05)), 0.0, 1.0, lambda n: Quiet()
+    )
+    with torch.inference_mode():
+        latent = torch.zeros(1, 4, 4, 4)
+        noise = comfy.sample.prepare_noise(latent, 3)
+        made = comfy.sample.sample(
+            guide.attach(model), noise, steps, 2.0, "euler", "normal", cond, cond, latent, seed=3
+        ).clone()
+    return made, sum(copies)
+
+for gradient in ("prediction", "look-ahead"):
+    expected, _ = guided(model, full_size_vae(), gradient)
+    made, three = guided(paged, vae, gradient)
+    _, six = guided(paged, vae, gradient, steps=6)
+    found[gradient] = ((made - expected).norm() / expected.norm()).item(), three, six
+    mm.unload_all_models()
+    found[gradient + ", left"] = vram.used
 found["paged"] = [sum(hasattr(part, "_v") for part in p.model.modules()) for p in (paged, vae.patcher)]
 """
 pytestmark = inside.NEEDS_CARD
@@ -87,6 +122,13 @@ def found():
 def test_paged_models_give_the_same_latent(found):
     assert found["dynamic"] == [True, True] and min(found["paged"]) > 0
     assert found["first"] < 1e-4 and found["second"] < 1e-4
+
+
+@pytest.mark.parametrize("gradient", ["prediction", "look-ahead"])
+def test_a_guided_run_copies_a_weight_once_and_keeps_none(found, gradient):
+    off, three, six = found[gradient]
+    assert off < 1e-3 and 1e6 < six < 1.2 * three  # small weights are loaded anew in each step
+    assert found["look-ahead, left"] < found["prediction, left"] + 1e5
 
 
 def test_no_copy_of_the_vae_stays_behind(found):

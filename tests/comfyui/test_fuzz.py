@@ -12,8 +12,10 @@ from scripts.server import PromptError
 
 NODES = (
     "RefereeLoss", "RefereeAugmentation", "RefereeEMARestart", "RefereeSDSGuidance", "RefereeOptimizer", "RefereeScore",
+    "RefereeGuidance", "RefereeRounds",
 )  # fmt: skip
-SMALL = {"steps": 2, "count": 3, "views_at_once": 3, "width": 256}  # larger values are only slow
+STRENGTH = {"strength": "relative", "strength__share": 0.1, "start_percent": 0.0, "end_percent": 0.7}
+SMALL = {"steps": 2, "rounds": 2, "count": 3, "views_at_once": 3, "width": 256}  # larger values are only slow
 BAD = st.sampled_from([None, "", "x", -1, 1e30, math.nan, [], {}, True, "1, 2", 2**70])
 
 
@@ -34,10 +36,21 @@ def values_for(kind, options: dict, name: str):
 
 
 def both() -> Demo:
-    """The optimizer, and Score Images that judges what it has made."""
+    """The optimizer, Score Images that judges what it has made, and rounds of a guided model."""
     graph = Demo()
     image = graph.optimise(steps=2)[1]
     graph.add("PreviewAny", source=graph.add("RefereeScore", images=image, loss=graph.loss, keep=0)[4])
+    seen = {"vae": graph.vae, "loss": graph.loss, "augmentation": graph.augmentation, **STRENGTH}
+    model = graph.add("RefereeGuidance", model=graph.model, gradient="prediction", gradient__steps=1, **seen)[0]
+    euler = graph.add("KSamplerSelect", sampler_name="euler")[0]
+    sampler = graph.add(
+        "RefereeRounds", sampler=euler, rounds=1, delta=1.0, gradient="prediction", stop_at=0.0, **seen
+    )[0]
+    guider = graph.add("CFGGuider", model=model, positive=graph.positive, negative=graph.negative, cfg=2.0)[0]
+    sigmas = graph.add("BasicScheduler", model=model, scheduler="normal", steps=2, denoise=1.0)[0]
+    noise = graph.add("RandomNoise", noise_seed=1)[0]
+    inputs = {"guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": graph.latent}
+    graph.save(graph.add("SamplerCustomAdvanced", noise=noise, **inputs)[0], "rounds")
     return graph
 
 

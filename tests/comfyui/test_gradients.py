@@ -28,10 +28,15 @@ class Net(torch.nn.Module):
         return self.second(torch.sin(self.first(x) * self.shift))
 
 
-@pytest.fixture
-def born_in_inference_mode():
+@pytest.fixture(params=["as it was", "moved outside inference mode"])
+def born_in_inference_mode(request):
     with torch.inference_mode():
-        return Net()
+        net = Net()
+    if request.param != "as it was":  # as a node that trains does with ComfyUI's models
+        for t in {id(t): t for t in tensors(net)}.values():
+            t.data = t.detach().clone()
+            assert not t.is_inference()
+    return net
 
 
 def tensors(net: Net) -> list:

@@ -20,10 +20,11 @@ EMPTY = {"samples": torch.zeros(1, 4, 8, 8)}
 
 class Quiet:
     def __init__(self):
-        self.groups = []
-    def step(self, at_once, steps):
-        if steps == 1:
+        self.groups, self.shares = [], [1.0]
+    def step(self, at_once, share):
+        if share <= self.shares[-1]:
             self.groups.append(at_once)
+        self.shares.append(share)
     def sampled(self, attempts):
         pass
 
@@ -127,6 +128,15 @@ method, _, _ = run(optimiser, 3, attempts=3, prune_at=0.3, worth=always)
 again, _, _ = run(optimiser, 3, attempts=3)
 found["method"] = [torch.equal(a.picture.latent, b.picture.latent) for a, b in zip(method, again)]
 found["method predicted"] = [a.predicted.loss for a in method]
+
+class Twice(comfy.samplers.Sampler):  # more steps than levels, as Referee Rounds
+    def sample(self, model, sigmas, args, callback, *rest, **kwargs):
+        for k in range(2):
+            each = lambda i, x0, x, n: callback(k * n + i, x0, x, 2 * n)
+            made = comfy.samplers.sampler_object("euler").sample(model, sigmas, args, each, *rest, **kwargs)
+        return made
+_, _, sample = run(Twice(), 2, attempts=2)
+found["twice"] = sample.progress.shares[1:], sample.steps
 """
 
 CANCEL = """
@@ -207,6 +217,10 @@ def test_the_predicted_picture_is_what_the_sampler_predicts_in_that_step(found):
 def test_a_look_into_referee_can_play_changes_nothing(found):
     assert found["method"] == [True] * 3
     assert len(set(found["method predicted"])) == 3
+
+
+def test_a_sampler_with_more_steps_than_levels(found):
+    assert found["twice"] == [[0.25, 0.5, 0.75, 1.0] * 2, [4, 4]]
 
 
 @pytest.mark.parametrize("stage", ["sampling", "decoding", "judging", "judging a prediction"])

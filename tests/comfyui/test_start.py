@@ -14,7 +14,7 @@ IDS = {
     "RefereeLoader", "RefereeConvert", "RefereeDemoModels", "RefereeLoss",
     "RefereeCombineLosses", "RefereeAugmentation", "RefereeSDSGuidance", "RefereeEMARestart",
     "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot",
-    "RefereeFilmstrip", "RefereeGradientView", "RefereeSearch",
+    "RefereeFilmstrip", "RefereeGradientView", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereeAdapt",
 }  # fmt: skip
 
 

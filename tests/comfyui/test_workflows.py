@@ -17,6 +17,11 @@ from scripts.server import PACK, PromptError
 from scripts.workflow import NOTES, to_api
 
 FILES = sorted((PACK / "workflows").glob("*.json"))
+MISSING = {"ckpt_name", "referee_name", "unet_name", "clip_name1", "clip_name2", "vae_name"}
+LOADERS = {
+    "CheckpointLoaderSimple": "checkpoints", "RefereeLoader": "referee", "UNETLoader": "diffusion_models",
+    "DualCLIPLoader": "text_encoders", "VAELoader": "vae",
+}  # fmt: skip
 each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 
 
@@ -40,7 +45,7 @@ def test_the_folder_holds_each_graph_with_its_picture_and_nothing_else():
 
 @each
 def test_names_are_safe_in_file_systems_and_addresses(path):
-    assert re.fullmatch(r"Referee - \d [A-Za-z0-9 .,()-]+", path.stem) and len(path.name) < 100
+    assert re.fullmatch(r"Referee - \d+ [A-Za-z0-9 .,()-]+", path.stem) and len(path.name) < 100
 
 
 @pytest.mark.parametrize(
@@ -51,12 +56,14 @@ def test_names_are_safe_in_file_systems_and_addresses(path):
         ("until it obeys", [notes.SEARCH]),
         ("side by side", [notes.COMPARISON]),
         ("paper", [notes.PAPER]),
-        ("blip-2", [notes.PAPER, notes.SAMPLER, notes.EDIT]),
+        ("blip-2", [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.GUIDED_SD15, notes.GUIDED_FLUX]),
+        ("guided", [notes.GUIDED, notes.GUIDED_SD15, notes.GUIDED_FLUX]),
+        ("flux", [notes.GUIDED_FLUX]),
         ("samplercustomadvanced", [notes.SAMPLER]),
         ("inpaint", [notes.EDIT]),
         ("inversion", [notes.INVERSION]),
         ("sds", [notes.SDS]),
-        ("sd 1.5", [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.INVERSION, notes.SDS]),
+        ("sd 1.5", [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.INVERSION, notes.SDS, notes.GUIDED_SD15]),
     ],
 )
 def test_a_search_finds_the_template(words, names):
@@ -107,21 +114,22 @@ def test_the_server_accepts_the_graph_but_for_missing_files(path, server, object
         found = [e for node in error.details["node_errors"].values() for e in node["errors"]]
         assert found and all(e["type"] == "value_not_in_list" for e in found), found
         names = {e["extra_info"]["input_name"] for e in found}
-        assert path.stem not in notes.WITHOUT_DOWNLOADS and names <= {"ckpt_name", "referee_name"}
+        assert path.stem not in notes.WITHOUT_DOWNLOADS and names <= MISSING
 
 
 @each
 def test_the_editor_can_offer_each_missing_file(path):
     """The missing-model dialog looks for the file that the loader's field names, and takes it from two sites only."""
-    loaders = {"CheckpointLoaderSimple": "checkpoints", "RefereeLoader": "referee"}
-    nodes = [node for node in read(path)["nodes"] if node["type"] in loaders]
+    nodes = [node for node in read(path)["nodes"] if node["type"] in LOADERS]
     assert bool(nodes) == (path.stem not in notes.WITHOUT_DOWNLOADS)
     for node in nodes:
-        (model,) = node["properties"]["models"]
-        assert model["name"] == node["widgets_values"][0] and model["directory"] == loaders[node["type"]]
-        assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith("/" + model["name"])
+        models = node["properties"]["models"]
+        assert [m["name"] for m in models] == [v for v in node["widgets_values"] if str(v).endswith(".safetensors")]
         said = "".join(n["widgets_values"][0] for n in read(path)["nodes"] if n["type"] in NOTES)
-        assert model["name"] in said and model["url"].split("/resolve/")[0] in said
+        for model in models:
+            assert model["directory"] == LOADERS[node["type"]]
+            assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith("/" + model["name"])
+            assert model["name"] in said and model["url"].split("/resolve/")[0] in said
 
 
 def test_the_starter_is_small_and_readable():

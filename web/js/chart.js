@@ -6,7 +6,7 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { draw } from "./plot.js";
 
-const NODES = ["RefereeOptimizer", "RefereeSearch"]; // whose runs are shown
+const NODES = ["RefereeOptimizer", "RefereeSearch", "RefereeGuidance", "RefereeRounds"]; // whose runs are shown
 const WIDTH = 430; // of a new node, so that the status line fits
 const CHART = 110, STATUS = 20, PICTURE = 200; // heights
 

@@ -1,0 +1,206 @@
+"""Gradient Guidance as a patch of a MODEL: whatever sampler asks it, the prediction it gets has been moved towards what
+the referee wants to see."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ...referee_core.augment import PAPER, Augmentation
+from ...referee_core.losses import MicroBatch
+from ...referee_core.methods.gradient_guidance import Guided, Judged, Objective, Settings, guided
+from ...referee_core.optimisation import checked_norm
+from ...referee_core.randomness import generators
+from ...referee_core.record import LOSS, NORM, Step
+from ..sockets import LoadedLoss
+from .denoiser import noise_level
+from .differentiable import Kept, differentiable
+from .latents import check_family
+from .live import Progress
+from .memory import memory_for
+from .model import DifferentiableModel
+from .vae import Decoder
+
+VIEWS = replace(PAPER, count=2, rotation=15.0, perspective=0.2, colour=0.05, erasing=0.1)
+"""Views for guiding: gentle enough that a blurred prediction is still read."""
+PURPOSES = ("guidance",)
+NEXT_TO_NOTHING = 1e-3  # in place of alpha = 0, where a flow model's picture is pure noise
+
+
+@dataclass
+class Run:
+    """One run of a sampler.
+
+    Attributes:
+        seed: of the first image. sigmas: the sampler's levels.
+        latent: in the model's scale, what stays where the mask is 0.
+        loaded: what ComfyUI has loaded for the run.
+        calls: guided ones so far. at_once: views at a time, 0: to be chosen. streams: of each image, once known.
+        kept: what the steps share (see differentiable.py).
+    """
+
+    seed: int
+    sigmas: torch.Tensor
+    latent: torch.Tensor | None
+    mask: torch.Tensor | None
+    loaded: Sequence[Any]
+    progress: Progress
+    calls: int = 0
+    at_once: int = 0
+    streams: list[torch.Generator] = field(default_factory=list)
+    kept: Kept = field(default_factory=dict)
+
+    def streams_of(self, x: torch.Tensor) -> list[torch.Generator]:
+        """Each image's own randomness: image i goes the way it would go alone with the seed ``seed + i``."""
+        if len(self.streams) != len(x):
+            self.streams = streams_of(self.seed, len(x))
+        return self.streams
+
+    def own(self, patcher: Any) -> Any:
+        """The patcher under which a model was loaded: ComfyUI gives a MODEL's companions in clones."""
+        return next((other for other in self.loaded if other.model is patcher.model), patcher)
+
+
+@dataclass
+class Guidance:
+    """What one Referee Guidance does to a MODEL.
+
+    Attributes:
+        start, end: shares of the sampling between which predictions are guided.
+        begin_progress: steps of the sampler -> what shows the run.
+    """
+
+    vae: Any
+    loss: LoadedLoss
+    augmentation: Augmentation
+    settings: Settings
+    start: float
+    end: float
+    begin_progress: Callable[[int], Progress]
+    run: Run | None = None
+
+    def attach(self, model: Any) -> Any:
+        """The patched MODEL; VAE and referee ride along."""
+        check_family(model.get_model_object("latent_format"), self.vae, "model")
+        Decoder(self.vae)
+        if self.settings.gradient == "look-ahead":
+            DifferentiableModel(model)
+        patched, key = model.clone(), f"referee guidance {uuid4().hex}"
+        patched.set_additional_models(key, [self.vae.patcher, *self.loss.patchers])
+        patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, key, self.around)
+        patched.set_model_sampler_post_cfg_function(self.after_cfg)
+        return patched
+
+    def around(
+        self, executor: Any, guider: Any, sigmas: torch.Tensor, extra_args: dict, callback: Any, noise: torch.Tensor,
+        latent_image: torch.Tensor | None = None, denoise_mask: torch.Tensor | None = None, *rest: Any,
+    ) -> Any:  # fmt: skip
+        """ComfyUI's call of the sampler: the beginning and the end of a run."""
+        before, progress = self.run, self.begin_progress(len(sigmas) - 1)
+        loaded = [guider.model_patcher, *guider.loaded_models]
+        self.run = Run(extra_args.get("seed") or 0, sigmas.cpu(), latent_image, denoise_mask, loaded, progress)
+        try:
+            made = executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
+            progress.show(f"guided {self.run.calls} times, {progress.closing()}")
+            return made
+        finally:
+            self.run = before
+
+    def after_cfg(self, args: dict) -> torch.Tensor:
+        """ComfyUI's hook: what the model predicts, moved."""
+        z = args["denoised"]
+        if self.run is None:
+            raise RuntimeError(
+                "Referee Guidance works inside ComfyUI's samplers, and here something else asks the model. Connect the "
+                "unguided MODEL to that node."
+            )
+        if not within(args, self.start, self.end):
+            return z
+        with memory_for("guiding a step", "Use a smaller picture or batch, or fewer views."):
+            moved = self._moved(args, self.run)
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return z + (moved - z).detach()
+
+    def _moved(self, args: dict, run: Run) -> torch.Tensor:
+        model, options = args["model"], options_before(args["model_options"], self)
+        decoder = Decoder(self.vae)
+        decoder.check_latent(args["input"])
+        decoder.patcher = run.own(decoder.patcher)
+        loss = replace(self.loss, patchers=tuple(map(run.own, self.loss.patchers)))
+        network, *others = run.loaded
+        passages = [decoder]
+        if self.settings.gradient == "look-ahead":
+            passages.append(through := DifferentiableModel(network))
+            options = through.options(options)
+        else:
+            others.append(network)
+        with differentiable(
+            *passages,
+            loss=loss,
+            also_load=[other for other in others if other not in (decoder.patcher, *loss.patchers)],
+            shape=args["input"].shape,
+            views=self.augmentation.count * len(args["input"]),
+            asked=run.at_once,
+            kept=run.kept,
+        ) as block:
+
+            def decode(latent: torch.Tensor) -> torch.Tensor:
+                if run.mask is not None:
+                    latent = torch.lerp(run.latent.to(latent), latent, run.mask.to(latent))
+                return decoder(model.process_latent_out(latent))
+
+            streams = run.streams_of(args["input"])
+            judged = Judged(loss.loss, decode, self.augmentation, streams, MicroBatch(block.at_once))
+            found = guide(args, judged, self.settings, run.mask, options)
+        run.at_once = judged.micro_batch.size
+        self._take_down(run, float(args["sigma"][0]), judged, found)
+        return found.z
+
+    def _take_down(self, run: Run, level: float, judged: Judged, found: Guided) -> None:
+        """For the chart, the status line and the preview."""
+        place = max(0, int((run.sigmas >= level).sum()) - 1)
+        step = Step(place, len(run.sigmas) - 1, found.z, found.z, x=judged.picture, match=judged.match)
+        step.scalars[LOSS] = {"loss": found.loss, **judged.terms}
+        norms = checked_norm(found.gradient, "the referee", place, must_move=run.calls == 0)
+        step.add(NORM, "referee", norms)
+        run.calls += 1
+        run.progress.update(step, lambda z: judged.picture)
+
+
+def streams_of(seed: int, count: int) -> list[torch.Generator]:
+    """Of the images of a batch, each as alone with its own seed."""
+    return generators([(seed + i) % 2**64 for i in range(count)], PURPOSES)["guidance"]
+
+
+def within(args: dict, start: float, end: float) -> bool:
+    """Whether a call of ComfyUI's hook lies between these shares of the sampling."""
+    sampling = args["model"].model_sampling
+    first, last = (float(sampling.percent_to_sigma(share)) for share in (start, end))
+    return last < float(args["sigma"][0]) <= first
+
+
+def guide(args: dict, objective: Objective, settings: Settings, mask: torch.Tensor | None, options: dict) -> Guided:
+    """The prediction that ComfyUI's hook is given, moved. options: the model's, without this guidance."""
+    model = args["model"]
+    z, x, level = (args[name].clone() for name in ("denoised", "input", "sigma"))
+    alpha, sigma, _ = noise_level(model.model_sampling, level)
+    alpha = alpha.clamp_min(NEXT_TO_NOTHING)
+    wide = alpha.view(-1, *[1] * (x.ndim - 1)).to(x)
+
+    def predict(x: torch.Tensor) -> torch.Tensor:
+        conds, scale = (args["uncond"], args["cond"]), args["cond_scale"]
+        return comfy.samplers.sampling_function(model, x * wide, level, *conds, scale, options)
+
+    return guided(z, x / wide, sigma / alpha, objective, settings, predict, mask)
+
+
+def options_before(options: dict, guidance: Any) -> dict:
+    """The model's options as they were before this guidance: what was patched earlier stays."""
+    hooks = options["sampler_post_cfg_function"]
+    earlier = hooks[: next(i for i, hook in enumerate(hooks) if getattr(hook, "__self__", None) is guidance)]
+    return {**options, "sampler_post_cfg_function": earlier}
