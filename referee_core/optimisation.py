@@ -1,9 +1,11 @@
 """What every optimisation of a latent needs: lengths of gradients, the best so far, a reason to stop."""
 
+import re
 from dataclasses import dataclass
 
 import torch
 
+NO_GRADIENT = re.compile("does not require grad|not have been used in the graph|no autograd formula|is not implemented")
 TINY = torch.finfo(torch.float32).tiny
 NEWS = 0.1  # what a step's match counts for in the running average: it looks back over about ten steps
 
@@ -36,6 +38,23 @@ def checked_norm(g: torch.Tensor, term: str, step: int, must_move: bool) -> torc
             "asked."
         )
     return norms
+
+
+def gradient(y: torch.Tensor, x: torch.Tensor, dy: torch.Tensor | None = None, *, through: str) -> torch.Tensor:
+    """dL/dx from dL/dy, or that of y itself where it is one number.
+
+    Raises RuntimeError, naming what gradients were to pass ``through``, where they do not.
+    """
+    try:
+        return torch.autograd.grad(y, x, dy)[0]
+    except RuntimeError as error:
+        if not NO_GRADIENT.search(str(error)):
+            raise
+        raise RuntimeError(
+            f"No gradient passes through {through}: something in it has no backward pass, mostly attention that "
+            "another pack or an option of ComfyUI has put there (SageAttention, FlashAttention). Take it out, or start "
+            "ComfyUI with --use-pytorch-cross-attention."
+        ) from error
 
 
 class Best:
@@ -77,6 +96,8 @@ class EarlyStop:
         if not 0 <= self.stop_at <= 1 or self.patience < 0:
             raise ValueError("stop_at must lie between 0 and 1, and patience must not be negative")
 
-    def reached(self, best: Best) -> bool:
-        obeys = self.stop_at > 0 and best.match is not None and bool((best.match >= self.stop_at).all())
-        return obeys or 0 < self.patience <= best.stale
+    def reached(self, best: Best) -> str:
+        """Why the run has reached what it can, in a word; "" if it has not."""
+        if self.stop_at > 0 and best.match is not None and bool((best.match >= self.stop_at).all()):
+            return "matched"
+        return f"no better loss for {best.stale} steps" if 0 < self.patience <= best.stale else ""

@@ -23,7 +23,7 @@ from referee_core.hosts.diffusers import Components
 from referee_core.interfaces import Denoiser, Referee
 from referee_core.losses import MicroBatch, RefereeLoss, bind, expected_loss, plain_loss
 from referee_core.methods.referee_can_play import Settings, referee_can_play
-from referee_core.optimisation import norm, of_length
+from referee_core.optimisation import gradient, norm, of_length
 from referee_core.priors.sds import SDS
 from referee_core.randomness import generators, randn_like
 from referee_core.referees.blip2.weights import load as load_referee
@@ -102,7 +102,7 @@ def sampled(models: Components, prompt: str, loss: RefereeLoss | None, rng: rand
         picture = decode(leaf)
         seen = picture.detach().requires_grad_()
         expected_loss(loss, seen, VIEWS, streams["views"], MicroBatch())
-        (g,) = torch.autograd.grad(picture, leaf, seen.grad)
+        g = gradient(picture, leaf, seen.grad, through="the VAE")
         return z - of_length(g, share * norm(eps - z))
 
     x = randn_like(torch.zeros(BATCH, 4, 16, 16, device=common.device()), streams["noise"])

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from ..sockets import LoadedLoss
+from .attention import use_differentiable_attention
 from .gradients import OrdinaryTensors, StandIns
 from .memory import ROOM, fit_to_memory, is_whole, load_whole, memory_for, smallest
 
@@ -77,6 +78,7 @@ class Block:
             for s in self.stand_ins:
                 with memory_for(f"loading {type(s.patcher.model).__name__}", ROOM):
                     s.put(self._undo)
+            use_differentiable_attention(self._undo, [s.patcher.model for s in self.stand_ins])
             self._undo.enter_context(OrdinaryTensors())
         except BaseException:
             self.leave()
@@ -93,7 +95,7 @@ class Block:
         self.enter()
 
 
-_running: list[Block] = []
+_running: list[Block] = []  # those that are entered; while ComfyUI works in the middle of one, it is not among them
 
 
 @contextmanager
@@ -126,6 +128,7 @@ def as_comfyui_does() -> Iterator[None]:
     What that work has loaded, moved or replaced is looked after when it ends.
     """
     blocks = list(_running)
+    _running.clear()
     for block in reversed(blocks):
         block.leave()
     try:
@@ -135,8 +138,11 @@ def as_comfyui_does() -> Iterator[None]:
         for block in blocks:
             block.enter()
         raise
-    for block in blocks:
-        block.refresh()
+    else:
+        for block in blocks:
+            block.refresh()
+    finally:
+        _running[:] = blocks
 
 
 @contextmanager

@@ -92,7 +92,6 @@ class StandIns:
                 if p is not None and p.requires_grad:
                     p.requires_grad_(False)
                     undo.callback(p.requires_grad_, True)
-            _use_differentiable_attention(module, undo)
         self._made = made if self.copying else {}
 
     def _make(self, t: torch.Tensor, key: str) -> torch.Tensor:
@@ -116,14 +115,3 @@ class StandIns:
 def _put_back(table: dict, name: str, stand_in: torch.Tensor, t: torch.Tensor) -> None:
     if table.get(name) is stand_in:  # nobody has loaded another one in the meantime
         table[name] = t
-
-
-def _use_differentiable_attention(module: torch.nn.Module, undo: ExitStack) -> None:
-    """PyTorch's own attention in place of ComfyUI's other ones for VAEs; what somebody else put there stays."""
-    chosen = module.__dict__.get("optimized_attention")
-    if chosen is not None:
-        from comfy.ldm.modules.diffusionmodules import model
-
-        if getattr(chosen, "__module__", None) == model.__name__:
-            module.optimized_attention = model.pytorch_attention
-            undo.callback(setattr, module, "optimized_attention", chosen)

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from comfy.ldm.modules.attention import attention_pytorch
 
+from .attention import in_pytorch
 from .memory import checkpoint_blocks
 
 
@@ -33,7 +33,7 @@ class DifferentiableModel:
 
     def options(self, model_options: dict) -> dict:
         """The same options with PyTorch's own attention: other kernels have no backward pass, or a wrong one."""
-        transformer = {**model_options.get("transformer_options", {}), "optimized_attention_override": _attention}
+        transformer = {**model_options.get("transformer_options", {}), "optimized_attention_override": in_pytorch}
         return {**model_options, "transformer_options": transformer}
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
@@ -50,10 +50,6 @@ class DifferentiableModel:
         for part in self.network.children():
             for block in part if isinstance(part, torch.nn.ModuleList) else ():
                 yield from block if isinstance(block, torch.nn.Sequential) else (block,)
-
-
-def _attention(chosen: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-    return attention_pytorch(*args, **kwargs)
 
 
 def _obstacle(network: torch.nn.Module) -> str:

@@ -24,7 +24,7 @@ import torch
 
 from ..augment import Augmentation
 from ..losses import MicroBatch, RefereeLoss, expected_loss
-from ..optimisation import TINY, norm, of_length
+from ..optimisation import TINY, gradient, norm, of_length
 
 GRADIENTS = ("prediction", "look-ahead", "naive")
 
@@ -189,7 +189,7 @@ class Judged:
         self.picture = seen = picture.detach().requires_grad_()
         total, self.terms = expected_loss(self.loss, seen, self.augmentation, self.streams, self.micro_batch)
         self.match = self.loss.match(self.terms)
-        return total, torch.autograd.grad(picture, leaf, seen.grad)[0]
+        return total, gradient(picture, leaf, seen.grad, through="the VAE")
 
 
 def guided(
@@ -217,7 +217,7 @@ def guided(
             leaf = x.detach().requires_grad_()
             seen = predict(leaf)
             loss, g = objective(seen.detach())
-            (g,) = torch.autograd.grad(seen, leaf, g)
+            g = gradient(seen, leaf, g, through="the diffusion model")
         else:
             loss, g = objective(moved.detach())
         g = g if mask is None else g * mask
