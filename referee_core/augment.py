@@ -77,7 +77,7 @@ class Augmentation:
         if self.noise or self.extra_noise:
             spread = _uniform(generator, 0, self.noise, count, 1, 1, 1)
             spread = (spread.square() + self.extra_noise**2).sqrt().float()
-            views = views + torch.randn(views.shape, generator=generator).mul_(spread).to(views)
+            views = views + torch.randn(views.shape, generator=generator, dtype=torch.float32).mul_(spread).to(views)
         return views
 
     def _geometry(self, shape: torch.Size, generator: torch.Generator) -> tuple[list[torch.Tensor], torch.Tensor]:

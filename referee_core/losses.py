@@ -9,6 +9,8 @@ import torch
 from .augment import Augmentation
 from .interfaces import Referee
 from .memory import is_out_of_memory
+from .optimisation import gradient
+from .views import at_least_single
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class RefereeLoss:
         for index, one in enumerate(self.bound):
             groups.setdefault(id(one.referee), (one.referee, []))[1].append(index)
         return list(groups.values())
+
+    def texts(self) -> list[str]:
+        """What images are judged against, as the referees read it."""
+        return [getattr(one.text, "text", str(one.text)) for one in self.bound]
 
     def names(self) -> list[str]:
         return [name for i in range(len(self.bound)) for name in self.term_names(i)]
@@ -128,7 +134,7 @@ def expected_loss(
         gradients: False leaves the backward pass out.
     Returns: (L~ [B], each unweighted term's mean over views [B] by name), detached.
     """
-    total, terms = images.new_zeros(len(images)), {}
+    total, terms = at_least_single(images.new_zeros(len(images))), {}
     for referee, indices in loss.by_referee():
         seen = referee.prepare(images, augmentation.pooled_resize)
         views = torch.cat(
@@ -189,7 +195,7 @@ def _judge_at_once(bound: Sequence[Bound], views: torch.Tensor, gradients: bool,
         with torch.set_grad_enabled(gradients):
             leaf = views.requires_grad_(gradients)
             weighted, values = _weigh(bound, leaf)
-            slope = torch.autograd.grad(weighted.sum(), leaf)[0] if gradients else None
+            slope = gradient(weighted.sum(), leaf, through="the referee") if gradients else None
         return weighted.detach(), values.detach(), slope
     except RuntimeError as error:
         if not (may_fail and is_out_of_memory(error)):
@@ -200,7 +206,7 @@ def _judge_at_once(bound: Sequence[Bound], views: torch.Tensor, gradients: bool,
 @torch.no_grad()
 def plain_loss(loss: RefereeLoss, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """L_y(x) of images [B, 3, H, W] in [0, 1] without augmentation: (total [B], terms by name [B])."""
-    total, terms = images.new_zeros(len(images)), {}
+    total, terms = at_least_single(images.new_zeros(len(images))), {}
     for referee, indices in loss.by_referee():
         weighted, values = _weigh([loss.bound[i] for i in indices], referee.prepare(images))
         total += weighted

@@ -20,7 +20,7 @@ def generators(seeds: Sequence[int], purposes: Sequence[str]) -> Streams:
 
 def randn_like(z: torch.Tensor, streams: Sequence[torch.Generator]) -> torch.Tensor:
     """Normal noise of z's shape, image i from generator i."""
-    return torch.stack([torch.randn(z.shape[1:], generator=g) for g in streams]).to(z)
+    return torch.stack([torch.randn(z.shape[1:], generator=g, dtype=torch.float32) for g in streams]).to(z)
 
 
 def states(streams: Streams) -> dict[str, list[torch.Tensor]]:

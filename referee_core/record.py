@@ -1,13 +1,19 @@
 """What one step and one run leave behind, whatever the method."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
+
+from .schedules import Schedule
 
 LOSS, NORM, SCHEDULE = "loss", "gradient norm", "schedule"
 """Groups of scalars: a loss and its terms (the total under "loss" too), lengths of gradients, values that follow a
 plan."""
+
+MOST_BYTES = 2**30
+"""Of the pictures that a run keeps."""
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 
@@ -19,6 +25,7 @@ class State:
     Attributes:
         tensors: the variable that is moved and what is kept beside it, by name. stale: steps without a better loss.
         adam: Adam's own state. streams: of the random generators, by purpose and image.
+        about: what the run was made with, by name, for ``check``.
     """
 
     index: int
@@ -26,6 +33,19 @@ class State:
     tensors: dict[str, torch.Tensor]
     adam: dict[str, torch.Tensor]
     streams: dict[str, list[torch.Tensor]]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, about: dict[str, Any]) -> None:
+        """Raises ValueError, naming it, if a run with this in its place would not go on but be another one."""
+        for name, now in about.items():
+            was = self.about.get(name, now)
+            if was != now:
+                plain = all(isinstance(value, int | float | str | None) for value in (was, now))
+                numbers = f" ({was}, and now {now})" if plain else ""
+                raise ValueError(
+                    f"The run to resume was made with another '{name}'{numbers}. Put it back as it was, or start a new "
+                    "run from the latent."
+                )
 
 
 @dataclass
@@ -39,6 +59,7 @@ class Step:
         gradients: what pulled on the latent, by name, each of z's shape.
         match: probability that each image matches its text over the views judged (see RefereeLoss.match), or None.
         marked: something happened that a plot marks, such as a restart. note: a word for the status line.
+        ending: why the run ends before the last step that was asked for, e.g. "matched in step 75"; "" if it does not.
         x: the decoded image before the step [B, 3, H, W], not clamped, or None when the step needed none.
         views_at_once: views that went through a referee together, fewer than asked for after memory ran out; 0: none.
         best_z, best_loss: for each image the latent with the lowest loss so far, and that loss.
@@ -54,6 +75,7 @@ class Step:
     match: torch.Tensor | None = None
     marked: bool = False
     note: str = ""
+    ending: str = ""
     x: torch.Tensor | None = None
     views_at_once: int = 0
     best_z: torch.Tensor | None = None
@@ -71,13 +93,24 @@ class Step:
         return (decode(self.before) if self.x is None else self.x).detach()
 
 
-@dataclass
 class Frame:
-    """A picture of the run: image [B, 3, H, W] in [0, 1] before step ``index``, and the gradients by name."""
+    """A picture of the run, kept in 8 bits.
 
-    index: int
-    image: torch.Tensor
-    gradients: dict[str, torch.Tensor]
+    Args:
+        index: of the step it was taken before. image: [B, 3, H, W] in [0, 1]. gradients: by name.
+    """
+
+    def __init__(self, index: int, image: torch.Tensor, gradients: dict[str, torch.Tensor]):
+        self.index, self.gradients = index, gradients
+        self._levels = (image.clamp(0, 1) * 255).round().byte()
+
+    @property
+    def image(self) -> torch.Tensor:
+        return self._levels.float() / 255
+
+    @property
+    def bytes(self) -> int:
+        return sum(t.nbytes for t in (self._levels, *self.gradients.values()))
 
 
 @dataclass
@@ -85,7 +118,8 @@ class History:
     """Curves by group and name, one value a step; None where a step had no such value. All of it lies on the CPU.
 
     Attributes:
-        every: steps between frames. marks: indices of marked steps. final: the finished image [B, 3, H, W] in [0, 1].
+        every: steps between frames; doubled, and every second frame given up, when they take more than MOST_BYTES.
+        marks: indices of marked steps. final: the finished image [B, 3, H, W] in [0, 1].
         best_z: for each image the latent (model scale) with the lowest loss; best_loss: that loss.
         state: where the run ended, to resume it.
     """
@@ -121,8 +155,14 @@ class History:
             self.marks.append(step.index)
         if step.index % self.every == 0:
             gradients = {name: _kept(g) for name, g in step.gradients.items()}
-            self.frames.append(Frame(step.index, _kept(step.picture(decode)).clamp(0, 1), gradients))
+            self.frames.append(Frame(step.index, _kept(step.picture(decode)), gradients))
+            self._thin()
         self.best_z, self.best_loss, self._last = step.best_z, step.best_loss, step
+
+    def _thin(self) -> None:
+        while len(self.frames) > 1 and len(self.frames) * self.frames[-1].bytes > MOST_BYTES:
+            self.every *= 2
+            self.frames = [frame for frame in self.frames if frame.index % self.every == 0]
 
     def finish(self, image: torch.Tensor) -> None:
         """Take down the finished image [B, 3, H, W] and the state the run ended in."""
@@ -131,6 +171,12 @@ class History:
             self.best_z, self.best_loss = _kept(self.best_z), _kept(self.best_loss)
         self._last = None
         self.final = _kept(image).clamp(0, 1)
+
+
+def plain_fields(thing: Any) -> dict[str, Any]:
+    """The numbers and words of a dataclass by name, without the networks and tensors it may hold."""
+    plain = int | float | str | tuple | Schedule | None
+    return {f.name: value for f in fields(thing) if isinstance(value := getattr(thing, f.name), plain)}
 
 
 def _kept(value: torch.Tensor) -> torch.Tensor:

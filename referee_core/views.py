@@ -18,6 +18,11 @@ LUMA = (0.299, 0.587, 0.114)
 CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 
 
+def at_least_single(images: torch.Tensor) -> torch.Tensor:
+    """In fp32 where they are fp16 or bf16, in which neither a pixel's place nor a chroma near 0 can be told."""
+    return images.to(torch.promote_types(images.dtype, torch.float32))
+
+
 def affine(linear: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
     """The matrix of x -> linear x + offset, [N, 2, 2] and [N, 2] -> [N, 3, 3]."""
     matrix = torch.eye(3, dtype=linear.dtype).repeat(len(linear), 1, 1)
@@ -59,6 +64,7 @@ def resample(images: torch.Tensor, framed: Sequence[torch.Tensor], zoom: torch.T
     maps = [*framed] if zoom is None else [*framed, zoom]
     if not maps:
         return images
+    given, images = images.dtype, at_least_single(images)
     count, _, height, width = images.shape
     x, y = (torch.arange(n, dtype=images.dtype, device=images.device) - (n - 1) / 2 for n in (width, height))
     points = torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones_like(x).repeat(height)])
@@ -73,7 +79,7 @@ def resample(images: torch.Tensor, framed: Sequence[torch.Tensor], zoom: torch.T
             inside = share.prod(1) if inside is None else inside * share.prod(1)
     grid = (2 * place / size).mT.view(count, height, width, 2)
     seen = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return seen if inside is None else seen * inside.view(count, 1, height, width)
+    return (seen if inside is None else seen * inside.view(count, 1, height, width)).to(given)
 
 
 def grey(images: torch.Tensor) -> torch.Tensor:
@@ -102,6 +108,7 @@ def shift_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     A channel is the value less the chroma times a trapezium of the hue, and within a sixth of the circle the hue is a
     difference of two channels by the chroma: no conversion to HSV and back. Grey has no hue and stays.
     """
+    given, images = images.dtype, at_least_single(images)
     value = images.amax(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)
     with torch.no_grad():
@@ -111,7 +118,7 @@ def shift_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
         others = torch.cat([blue - green, red - blue, green - red], dim=1)  # the next less the one after, on the circle
         start = 2 * green + 4 * blue + 6 * turns + torch.tensor([5, 3, 1]).to(images).view(3, 1, 1)
     sixths = start + (others * images).sum(1, keepdim=True) / chroma.clamp(min=TINY)
-    return value - chroma * (2 - (sixths % 6 - 2).abs()).clamp(0, 1)
+    return (value - chroma * (2 - (sixths % 6 - 2).abs()).clamp(0, 1)).to(given)
 
 
 COLOUR_CHANGES: tuple[Callable, ...] = (brighten, contrast, saturate, shift_hue)

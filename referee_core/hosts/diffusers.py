@@ -47,7 +47,9 @@ class Components:
         if height % factor or width % factor:
             raise ValueError(f"height and width must be multiples of {factor}, got {height} and {width}")
         shape = (1, self.vae.config.latent_channels, height // factor, width // factor)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.unet.device)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32).to(
+            self.unet.device
+        )
 
 
 def from_pipeline(pipeline: Any) -> Components:

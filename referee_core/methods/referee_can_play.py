@@ -11,6 +11,7 @@ Where the printed algorithm and the authors' program differ, the program is foll
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -18,9 +19,9 @@ from ..augment import NONE, Augmentation
 from ..averaging import EMARestart
 from ..interfaces import Prior
 from ..losses import MicroBatch, RefereeLoss, expected_loss
-from ..optimisation import Best, EarlyStop, checked_norm, norm, of_length
+from ..optimisation import Best, EarlyStop, checked_norm, gradient, norm, of_length
 from ..randomness import generators, randn_like, restore, states
-from ..record import LOSS, NORM, SCHEDULE, State, Step
+from ..record import LOSS, NORM, SCHEDULE, State, Step, plain_fields
 from ..schedules import Schedule
 
 PURPOSES = ("sds", "augmentation", "noise", "gradient noise")
@@ -100,24 +101,27 @@ def referee_can_play(
         mask: broadcasts to z, in [0, 1]: how much of each step's movement an element takes part in. Where it is 0 the
             latent stays what it was, bit for bit.
         resume: a state of an earlier run; ``settings.steps`` counts from that run's beginning. With the settings of
-            that run the result is the one it would have had.
+            that run the result is the one it would have had. Only how long it goes on may differ.
     Raises:
-        ValueError: neither a loss nor a prior is given, the tail is as long as the run, or there is nothing to resume.
+        ValueError: neither a loss nor a prior is given, the tail is as long as the run, there is nothing to resume, or
+            the run to resume was made with something else.
         RuntimeError: a gradient vanished or is not finite.
     """
     s = settings
     loss, prior, tail = _at_work(loss, prior, s)
+    about = _about(loss, prior, augmentation, averaging, s)
     seeds = [seed + k for k in range(len(z))] if isinstance(seed, int) else seed
     streams, micro_batch = generators(seeds, PURPOSES), MicroBatch(s.micro_batch)
     z = z.detach().clone().requires_grad_()
     adam = torch.optim.Adam([z], lr=1.0, betas=s.betas, weight_decay=s.weight_decay)
     z_ema, best = z.detach().clone(), Best(z)
-    i, end = 0, s.steps  # the next step, and where to end
+    i, end, ending = 0, s.steps, ""  # the next step, where to end, and why there
     if resume is not None:
-        i = _check_resume(resume, z, s.steps)
+        i = _check_resume(resume, z, s.steps, about)
         kept = {name: value.to(z.device, copy=True) for name, value in resume.tensors.items()}
         z.data.copy_(kept["z"])
         z_ema, best.z, best.loss, best.stale = kept["z_ema"], kept["best_z"], kept["best_loss"], resume.stale
+        best.match = kept.get("match")
         adam.state[z].update(
             {k: v.clone() if k == "step" else v.to(z.device, copy=True) for k, v in resume.adam.items()}
         )
@@ -126,10 +130,12 @@ def referee_can_play(
 
     def capture() -> State:
         tensors = {"z": z, "z_ema": z_ema, "best_z": best.z, "best_loss": best.loss}
+        if best.match is not None and not ending:
+            tensors["match"] = best.match
         tensors = {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
-        patient = 0 if end < s.steps else best.stale  # a run that gave up begins to wait anew
+        patient = 0 if ending else best.stale  # a run that has come to its end begins to wait anew
         moments = {name: value.to("cpu", copy=True) for name, value in adam.state[z].items()}
-        return State(i, patient, tensors, moments, states(streams))
+        return State(i, patient, tensors, moments, states(streams), about)
 
     while i < end:
         in_tail, place = i >= end - tail, i + s.steps - end  # after an early stop the tail keeps its place
@@ -151,14 +157,15 @@ def referee_can_play(
             x = decode(z)
             step.x = leaf = x.detach().requires_grad_()
             total, terms = expected_loss(loss, leaf, augmentation, streams["augmentation"], micro_batch)
-            (g,) = torch.autograd.grad(x, z, leaf.grad)
+            g = gradient(x, z, leaf.grad, through="the VAE")
             g = g if inside is None else g * inside
             step.scalars[LOSS] = {"loss": total, **terms}
             step.add(NORM, "referee", checked_norm(g, "the referee", i, must_move=i == 0))
             step.match, step.views_at_once = loss.match(terms), micro_batch.fits(augmentation.count * len(z))
             best.update(z, total, step.match)
-            if end == s.steps and s.reached(best):
-                end = step.steps = min(i + 1 + tail, s.steps)
+            if not ending and (why := s.reached(best)):
+                end, ending = min(i + 1 + tail, s.steps), f"{why} in step {i + 1}"
+                step.steps = end
             g_ref = s.w1 * g if g_sds is None else of_length(g, s.w1 * norm(g_sds))
             step.gradients = {"referee": g_ref, **step.gradients}
             if s.gradient_noise and g_sds is not None:
@@ -183,7 +190,7 @@ def referee_can_play(
                     z.copy_(z_ema if inside is None else torch.where(inside > 0, z_ema, z))
                 upcoming = averaging.next_restart(i + 1)
                 step.note = f"restart in {upcoming - i - 1}" if upcoming and upcoming <= last else ""
-        step.z, step.best_z, step.best_loss = z.detach().clone(), best.z, best.loss
+        step.z, step.best_z, step.best_loss, step.ending = z.detach().clone(), best.z, best.loss, ending
         i += 1
         yield step
 
@@ -206,8 +213,24 @@ def _at_work(
     return loss, prior, tail
 
 
-def _check_resume(resume: State, z: torch.Tensor, steps: int) -> int:
+def _about(
+    loss: RefereeLoss | None, prior: Prior | None, augmentation: Augmentation, averaging: EMARestart | None, s: Settings
+) -> dict[str, Any]:
+    """What makes a run the run it is, by the names of its inputs; how long it goes on is left out."""
+    free = ("steps", "micro_batch", "stop_at", "patience")
+    bound = [(type(one.referee).__name__, one.weights) for one in loss.bound] if loss else None
+    return {
+        "loss": loss and (loss.texts(), bound),
+        "prior": prior and (prior.describe, plain_fields(prior)),
+        "augmentation": augmentation,
+        "averaging": averaging,
+        **{name: value for name, value in plain_fields(s).items() if name not in free},
+    }
+
+
+def _check_resume(resume: State, z: torch.Tensor, steps: int, about: dict[str, Any]) -> int:
     """The step to go on with."""
+    resume.check(about)
     shape = resume.tensors["z"].shape
     if shape != z.shape or resume.index >= steps:
         raise ValueError(

@@ -6,10 +6,10 @@ its randomness, so it comes out as it would alone.
 """
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from statistics import median_low
 from typing import Any, Protocol
 
 import torch
@@ -88,6 +88,25 @@ class Attempt:
     picture: Any = None
 
 
+class Tried(list[Attempt]):
+    """All attempts so far, in their order.
+
+    Attributes:
+        best: the finished ones that keep their pictures, best first (see ``ranking``).
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.best: list[Attempt] = []
+
+    def rank(self, attempt: Attempt, stop_at: float, keep: int) -> None:
+        """Take in a finished attempt; who is no longer among the best loses its picture."""
+        insort(self.best, attempt, key=lambda a: _order(a, stop_at))
+        for worse in self.best[keep:]:
+            worse.picture = None
+        del self.best[keep:]
+
+
 GoesOn = Callable[[Any], bool]
 
 
@@ -106,8 +125,10 @@ Judge = Callable[[Any, torch.Generator], Verdict]
 
 def better_half(predicted: float, earlier: Sequence[float]) -> bool:
     """Whether to go on with an attempt: its predicted picture's loss is in the better half of those seen so far, itself
-    included. The first always goes on, and so does each that is the best so far; in the long run every second."""
-    return predicted <= median_low([*earlier, predicted])
+    included. The first always goes on, and so does each that is the best so far; in the long run every second.
+
+    earlier: in rising order."""
+    return bisect_left(earlier, predicted) <= len(earlier) // 2
 
 
 def search(
@@ -116,32 +137,35 @@ def search(
     settings: Settings,
     seed: int,
     worth: Callable[[float, Sequence[float]], bool] = better_half,
-) -> Iterator[list[Attempt]]:
+) -> Iterator[Tried]:
     """Yield all attempts so far, each time one more is done.
 
     Args:
         judge: of a picture, with the generator of its random views.
-        worth: the rule for giving up, from the predicted pictures' losses: this attempt's and the earlier ones'. With
-            one that always says yes, ``predicted`` beside ``verdict`` shows what a rule could know.
+        worth: the rule for giving up, from the predicted pictures' losses: this attempt's, and the earlier ones' in
+            rising order. With one that always says yes, ``predicted`` beside ``verdict`` shows what a rule could know.
     """
-    attempts: list[Attempt] = []
+    tried, predicted = Tried(), []
     seeds = [(seed + i) % 2**64 for i in range(settings.attempts)]
-    streams = generators([s + OWN_SEEDS for s in seeds], PURPOSES)
+
+    def own_views(attempt: Attempt, purpose: str) -> torch.Generator:
+        return generators([attempt.seed + OWN_SEEDS], PURPOSES)[purpose][0]
 
     def goes_on(picture: Any) -> bool:
-        this = attempts[-1]
-        this.predicted = judge(picture, streams["predicted"][this.index])
-        return worth(this.predicted.rank, [a.predicted.rank for a in attempts[:-1] if a.predicted])
+        this = tried[-1]
+        this.predicted = judge(picture, own_views(this, "predicted"))
+        worthy = worth(this.predicted.rank, predicted)
+        insort(predicted, this.predicted.rank)
+        return worthy
 
     with closing(sample(seeds, goes_on if settings.prune_at else None)) as pictures:
         for index, own in enumerate(seeds):
-            attempts.append(this := Attempt(index, own))
+            tried.append(this := Attempt(index, own))
             this.picture = next(pictures)
             if this.picture is not None:
-                this.verdict = judge(this.picture, streams["finished"][index])
-            for worse in ranking(attempts, settings.stop_at)[settings.keep :]:
-                worse.picture = None
-            yield attempts
+                this.verdict = judge(this.picture, own_views(this, "finished"))
+                tried.rank(this, settings.stop_at, settings.keep)
+            yield tried
             if obeys(this, settings.stop_at):
                 return
 
@@ -153,8 +177,11 @@ def obeys(attempt: Attempt, stop_at: float) -> bool:
 
 def ranking(attempts: Sequence[Attempt], stop_at: float) -> list[Attempt]:
     """The finished attempts, best first: the one that the search stopped at, then by loss; what is not finite last."""
-    finished = [a for a in attempts if a.verdict]
-    return sorted(finished, key=lambda a: (not obeys(a, stop_at), a.verdict.rank, a.index))
+    return sorted((a for a in attempts if a.verdict), key=lambda a: _order(a, stop_at))
+
+
+def _order(attempt: Attempt, stop_at: float) -> tuple[bool, float, int]:
+    return not obeys(attempt, stop_at), attempt.verdict.rank, attempt.index
 
 
 def judge_views(

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from ..views import at_least_single
+
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -15,12 +17,13 @@ def clamp_straight_through(x: torch.Tensor) -> torch.Tensor:
 
 
 def square(images: torch.Tensor, size: int, pooled: bool = False) -> torch.Tensor:
-    """Images [N, 3, H, W], nominally in [0, 1], as [N, 3, size, size] in [0, 1]; the aspect ratio is not kept, as in
-    BLIP-2's own processor. Every pixel has a gradient, also one that was out of range before or after the resize.
+    """Images [N, 3, H, W], nominally in [0, 1], as [N, 3, size, size] in [0, 1], in fp32 or better; the aspect ratio is
+    not kept, as in BLIP-2's own processor. Every pixel has a gradient, also one that was out of range before or after
+    the resize.
 
     pooled: mean of average and maximum pooling, as in the authors' code; otherwise antialiased bicubic.
     """
-    images = clamp_straight_through(images)
+    images = clamp_straight_through(at_least_single(images))
     if pooled:
         return (_pooled(images, size, torch.Tensor.sum) + _pooled(images, size, torch.Tensor.amax)) / 2
     if images.shape[-2:] == (size, size):

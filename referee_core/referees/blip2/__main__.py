@@ -26,7 +26,10 @@ def main() -> None:
     def progress(done: int, total: int) -> None:
         print(f"\r{done / 1e9:.2f} of {total / 1e9:.2f} GB", end="", flush=True)
 
-    write(arguments.target, source, progress=progress)
+    try:
+        write(arguments.target, source, progress=progress)
+    except OSError as error:
+        parser.exit(1, f"\nWriting {arguments.target} ended: {error.strerror or error}. Run again to go on.\n")
     print(f"\n{arguments.target}")
 
 
