@@ -91,7 +91,8 @@ def _stops() -> list:
         io.Float.Input(
             "stop_at", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
             tooltip="Stop early once every image matches with this probability in the mean of about ten steps, e.g. "
-            "0.9 (the tail still follows). 0 never stops. Needs itm_weight above 0.",
+            "0.9 (the tail still follows). A picture that comes in and matches already is passed through. 0 never "
+            "stops. Needs itm_weight above 0.",
         ),
         io.Int.Input(
             "patience", default=0, min=0, max=10000, advanced=True,
@@ -165,9 +166,10 @@ class RefereeOptimizer(Node):
                 ),
                 *_loop_inputs(),
                 io.Combo.Input(
-                    "result", options=["last", "best"], default="last", advanced=True,
+                    "result", options=["last", "best", "best of start and run"], default="last", advanced=True,
                     tooltip="last: the final latent, as published. best: the one with the lowest referee loss on the "
-                    "way.",
+                    "way. best of start and run: the best of these and of the picture that came in, so that nothing "
+                    "gets worse.",
                 ),
                 io.Int.Input(
                     "record_every", default=10, min=1, max=1000, advanced=True,
@@ -206,30 +208,36 @@ class RefereeOptimizer(Node):
     ) -> io.NodeOutput:  # fmt: skip
         from ..referee_core.record import History as Run
         from .bridge.live import Progress
-        from .bridge.sampler import Setup, run
+        from .bridge.optimizer import run
+        from .bridge.sampler import Setup, log
         from .bridge.scoring import score
 
-        if loss is None and prior is None:
-            raise ValueError(
-                "Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both."
+        notes, matches, report = [], [None] * len(latent_image["samples"]), ""
+
+        def note(text: str) -> None:
+            log(text)
+            notes.append(text)
+
+        with Progress(cls.hidden.unique_id, steps, cls.hidden.extra_pnginfo) as progress:
+            if loss is None and prior is None:
+                raise ValueError(
+                    "Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both."
+                )
+            settings = _settings(
+                steps, preset, noise, lr, lr_end, views_at_once, w1=w1, tail=tail, stop_at=stop_at, patience=patience
             )
-        settings = _settings(
-            steps, preset, noise, lr, lr_end, views_at_once, w1=w1, tail=tail, stop_at=stop_at, patience=patience
-        )
-        setup = Setup(
-            vae, loss, augmentation=augmentation, averaging=averaging, settings=settings, resume=resume and resume.state
-        )
-        history = Run.after(resume, record_every) if resume else Run(every=record_every)
-        progress = Progress(cls.hidden.unique_id, steps, cls.hidden.extra_pnginfo)
+            resumed = resume and resume.state
+            setup = Setup(vae, loss, None, augmentation, averaging, settings, resume=resumed, note=note)
+            history = Run.after(resume, record_every) if resume else Run(every=record_every)
 
-        def on_step(step, decode):
-            history.add(step, decode)
-            progress.update(step, decode)
+            def on_step(step, decode):
+                history.add(step, decode)
+                progress.update(step, decode)
+                return progress.finish_asked
 
-        latent, image = run(setup, prior, latent_image, seed, on_step, result == "best", history, model)
-        scores = score(loss, image) if loss is not None else None
-        progress.finish(history.final, scores, setup.notes)
-        matches, report = [None] * len(image), ""
+            latent, image = run(setup, prior, latent_image, seed, on_step, result, history, model)
+            scores = score(loss, image) if loss is not None else None
+            progress.finish(history.final, scores, notes)
         if scores is not None:
             scores.write_into(cls.hidden, "Referee Optimizer")
             matches, report = scores.matches, scores.report()

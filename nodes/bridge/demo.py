@@ -12,7 +12,9 @@ import torch
 
 from ...referee_core.demo.models import MAX_TEXT_TOKENS, NORM_GROUPS, TEXT_ENCODER, UNET, VAE, VOCABULARY
 from ...referee_core.demo.storage import load
+from ...referee_core.methods.referee_can_play import Settings
 from ...referee_core.referees.blip2.text import Tokenizer
+from ..sockets import Prior
 
 START, END = TEXT_ENCODER["bos_token_id"], TEXT_ENCODER["eos_token_id"]
 
@@ -81,8 +83,20 @@ def load_vae() -> comfy.sd.VAE:
     }
     vae = comfy.sd.VAE(sd=load("vae"), config={"params": config}, dtype=torch.float32)
     _set_groups(vae.first_stage_model)
+    vae.first_stage_model.is_referee_demo = True
     vae.patcher = comfy.model_patcher.ModelPatcher(vae.first_stage_model, vae.device, mm.vae_offload_device())
     return vae
+
+
+def demo_note(vae: comfy.sd.VAE, prior: Prior | None, settings: Settings) -> str:
+    """What to tell a user who runs the demo's models with the values of full-size ones; "" if there is nothing."""
+    suits = settings.lr.start <= 0.5 and (prior is None or prior.cfg <= 10)
+    if suits or not getattr(vae.first_stage_model, "is_referee_demo", False):
+        return ""
+    return (
+        "these are the pack's small models and the values of SD 1.5, which leave little of a picture here: take those "
+        "of the template 'Referee - 1 Quick demo' (cfg 3, weight 2000, lr 0.2, lr_end 0.05, noise 0.05)"
+    )
 
 
 class WordTokenizer:

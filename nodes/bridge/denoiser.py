@@ -16,7 +16,11 @@ from .stateful import PREPARED, Memory, check
 
 LEVELS = 20
 """Steps of the run that each call is shown as the first step of."""
-IMAGE_TO_IMAGE = (comfy.model_sampling.IMG_TO_IMG, comfy.model_sampling.IMG_TO_IMG_FLOW)
+IMAGE_TO_IMAGE = tuple(
+    kind
+    for name in ("IMG_TO_IMG", "IMG_TO_IMG_FLOW", "IMG_TO_IMG_VELOCITY")  # the last in newer versions only
+    if (kind := getattr(comfy.model_sampling, name, None)) is not None
+)
 HINT = ("cond_hint_original", "extra_concat_orig")  # what the user gave a ControlNet
 
 
@@ -49,15 +53,17 @@ class GuidedDenoiser:
             hook.hook_keyframe.keyframes for c in self._each_cond() if c.get("hooks") for hook in c["hooks"].hooks
         )
         self.hints: dict[tuple, dict] = {}
-        percents = torch.linspace(0.001, 0.999, LEVELS)
-        self.levels = torch.tensor([float(self.sampling.percent_to_sigma(float(p))) for p in percents] + [0.0])
+        percents = torch.linspace(0.001, 0.999, LEVELS, dtype=torch.float32)
+        self.levels = torch.cat([self._levels_at(percents), torch.zeros(1, dtype=torch.float32)])
 
     def noise_levels(self, t: torch.Tensor) -> NoiseLevel:
         # ComfyUI reads the two ends as no noise and infinite noise
         percent = (1 - t.double() / 999).clamp(0.001, 0.999)
-        return noise_level(
-            self.sampling, torch.tensor([float(self.sampling.percent_to_sigma(float(p))) for p in percent])
-        )
+        return noise_level(self.sampling, self._levels_at(percent))
+
+    def _levels_at(self, percents: torch.Tensor) -> torch.Tensor:
+        levels = [float(self.sampling.percent_to_sigma(float(p))) for p in percents]
+        return torch.tensor(levels, dtype=torch.float32)
 
     def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         groups: dict[float, list[int]] = {}

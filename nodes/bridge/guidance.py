@@ -3,7 +3,7 @@ the referee wants to see."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import comfy.model_management
@@ -75,6 +75,9 @@ class Guidance:
         begin_progress: steps of the sampler -> what shows the run.
     """
 
+    referee_rows_alone: ClassVar[bool] = True  # see batches.py
+    referee_keeps_state: ClassVar[bool] = True  # see stateful.py
+
     vae: Any
     loss: LoadedLoss
     augmentation: Augmentation
@@ -101,15 +104,15 @@ class Guidance:
         latent_image: torch.Tensor | None = None, denoise_mask: torch.Tensor | None = None, *rest: Any,
     ) -> Any:  # fmt: skip
         """ComfyUI's call of the sampler: the beginning and the end of a run."""
-        before, progress = self.run, self.begin_progress(len(sigmas) - 1)
-        loaded = [guider.model_patcher, *guider.loaded_models]
-        self.run = Run(extra_args.get("seed") or 0, sigmas.cpu(), latent_image, denoise_mask, loaded, progress)
-        try:
-            made = executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
-            progress.show(f"guided {self.run.calls} times, {progress.closing()}")
-            return made
-        finally:
-            self.run = before
+        before, loaded = self.run, [guider.model_patcher, *guider.loaded_models]
+        with self.begin_progress(len(sigmas) - 1) as progress:
+            self.run = Run(extra_args.get("seed") or 0, sigmas.cpu(), latent_image, denoise_mask, loaded, progress)
+            try:
+                made = executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
+                progress.show(f"guided {self.run.calls} times, {progress.closing()}")
+                return made
+            finally:
+                self.run = before
 
     def after_cfg(self, args: dict) -> torch.Tensor:
         """ComfyUI's hook: what the model predicts, moved."""

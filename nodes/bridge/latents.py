@@ -1,17 +1,38 @@
-"""The scale of latents that a run uses: that of its MODEL; without a MODEL only what the VAE alone tells."""
+"""What a LATENT says beside its samples, and the scale of latents that a run uses: that of its MODEL; without a MODEL
+only what the VAE alone tells."""
 
 from typing import Any
 
+import comfy.utils
 import torch
 
+WAN_FORMATS = {16: "Wan21", 48: "Wan22", 64: "QwenImage21"}
+"""By the channels of a VAE of Wan's classes; the last one is in newer ComfyUI versions only."""
 NOTE = "Latent scale of SD 1.5: without a MODEL it cannot be told from SDXL's. Connect 'model' for any other model."
+
+
+def rows_that_fit(latent: dict) -> tuple[dict, str]:
+    """A LATENT whose ``batch_index`` and ``noise_mask`` have a row for each image, and a note on what was changed.
+
+    Packs pick images out of a batch and leave the rest of the LATENT as it was. Masks are repeated or cut as ComfyUI's
+    samplers do; numbers of another batch are left out.
+    """
+    count, fitting, changed = len(latent["samples"]), dict(latent), []
+    if latent.get("batch_index") is not None and len(latent["batch_index"]) != count:
+        del fitting["batch_index"]
+        changed.append("'batch_index' does not fit its batch and was left out")
+    mask = latent.get("noise_mask")
+    if mask is not None and mask.ndim > 2 and len(mask) not in (1, count):
+        fitting["noise_mask"] = comfy.utils.repeat_to_batch_size(mask, count)
+        changed.append(f"'noise_mask' has {len(mask)} masks for {count} images; they were given in order")
+    return fitting, f"the latent's {' and '.join(changed)}" if changed else ""
 
 
 def choose_latent_format(vae: Any, model: Any = None, name: str = "model") -> tuple[Any, str]:
     """The latent format of a run, and a note to show (empty if there is nothing to say).
 
-    Without a MODEL, VAEs of four channels count as SD 1.5's. Wan's two autoencoders, whose statistics are the same in
-    all models that use them (Qwen-Image's among them), are known by their class.
+    Without a MODEL, VAEs of four channels count as SD 1.5's. Wan's autoencoders, whose statistics are the same in all
+    models that use them (Qwen-Image's among them), are known by their class and the number of their channels.
 
     Args:
         model: the run's ModelPatcher, or None. name: of the input it comes from, for messages.
@@ -48,10 +69,10 @@ def _of_vae(vae: Any) -> tuple[Any, str]:
 
     if vae.latent_channels == 4 and vae.latent_dim == 2:
         return comfy.latent_formats.SD15(), NOTE
-    if isinstance(vae.first_stage_model, comfy.ldm.wan.vae.WanVAE):
-        return comfy.latent_formats.Wan21(), ""
-    if isinstance(vae.first_stage_model, comfy.ldm.wan.vae2_2.WanVAE):
-        return comfy.latent_formats.Wan22(), ""
+    wan = (comfy.ldm.wan.vae.WanVAE, comfy.ldm.wan.vae2_2.WanVAE)
+    named = WAN_FORMATS.get(vae.latent_channels) if isinstance(vae.first_stage_model, wan) else None
+    if named is not None and hasattr(comfy.latent_formats, named):
+        return getattr(comfy.latent_formats, named)(), ""
     raise ValueError(
         f"The scale of this VAE's latents ({vae.latent_channels} channels) is not known: models with such a VAE "
         "scale them differently. Connect the MODEL that the input 'vae' belongs to, to 'model', or an SDS Guidance "

@@ -6,14 +6,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+import comfy.model_management
 import comfy.utils
 import torch
-from server import PromptServer
 
-from ...referee_core.methods.search import Attempt
+from ...referee_core.methods.search import Attempt, obeys
 from ...referee_core.plots import to_image
 from ...referee_core.record import Step
-from .curves import begin, send, workflow_id
+from .curves import begin, send, server, workflow_id
 from .scoring import Scores
 
 UPDATES_A_SECOND = 4
@@ -24,19 +24,25 @@ PREVIEW_SHARE = 0.1  # of the time, at most, where a picture has to be decoded f
 
 def show_text(node_id: str | None, text: str) -> None:
     """Text on the node. Older ComfyUI versions cannot show it; a node that another node calls has no place for it."""
-    send_text = getattr(PromptServer.instance, "send_progress_text", None)
+    send_text = getattr(server(), "send_progress_text", None)
     if send_text is not None and node_id is not None:
         send_text(text, node_id)
 
 
-def minutes(seconds: float) -> str:
-    """As "1:05"."""
-    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
+def clock(seconds: float) -> str:
+    """As "1:05", or "2:01:05" with hours."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 class Panel:
     """What every run shows on its node: a status line, a picture, a chart and ComfyUI's progress bar.
 
+    A context manager: a run that is cancelled or fails inside says so in its last line.
+
+    Attributes:
+        place: where the run is, as "at step 12 of 160".
     Args:
         node_id: the node's path, or None if another node calls it: then ComfyUI's own progress bar is all there is.
         points: along the chart. ticks: of the progress bar.
@@ -48,14 +54,30 @@ class Panel:
         self.bar = comfy.utils.ProgressBar(ticks, node_id=node_id)
         self.began = time.monotonic()
         self.unsent: list[dict] = []
+        self.place = "before the first step"
         self.run = None if node_id is None else begin(workflow_id(extra_pnginfo), node_id, points)
+
+    def __enter__(self) -> "Panel":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            cancelled = isinstance(error, comfy.model_management.InterruptProcessingException)
+            self.show(f"{'cancelled' if cancelled else 'failed'} {self.place}")
+        if self.run is not None:
+            send(self.run, [], running=False)
+
+    @property
+    def finish_asked(self) -> bool:
+        """Whether the user wants the run to end now, with the best so far."""
+        return self.run is not None and self.run["finish"]
 
     def left(self, done: float, all_in_all: float) -> str:
         """As "0:52 left"."""
-        return f"{minutes((time.monotonic() - self.began) / done * (all_in_all - done))} left"
+        return f"{clock((time.monotonic() - self.began) / done * (all_in_all - done))} left"
 
     def closing(self) -> str:
-        return f"done in {minutes(time.monotonic() - self.began)}"
+        return f"done in {clock(time.monotonic() - self.began)}"
 
     def show(self, status: str, picture: torch.Tensor | None = None) -> None:
         """A status line, the picture [B, 3, H, W] if there is a new one, and the rows of the chart not sent yet."""
@@ -76,6 +98,7 @@ class Progress(Panel):
     def __init__(self, node_id: str | None, steps: int, extra_pnginfo: dict | None):
         super().__init__(node_id, steps, steps, extra_pnginfo)
         self.steps, self.first, self.views = steps, None, 0
+        self.last: Step | None = None
         self.next_preview = self.next_rows = 0.0
 
     def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -83,6 +106,7 @@ class Progress(Panel):
         now = time.monotonic()
         self.first = step.index if self.first is None else self.first
         self.views = max(self.views, step.views_at_once)
+        self.last, self.place = step, f"at step {step.index + 1} of {self.steps}"
         self.unsent.append(row(step))
         picture = None
         if now >= self.next_preview:
@@ -94,14 +118,16 @@ class Progress(Panel):
         self.move_bar(step.index + 1, step.steps, picture)
 
     def finish(self, images: torch.Tensor, scores: Scores | None, notes: Sequence[str] = ()) -> None:
-        """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20",
-        with what the user should know below."""
+        """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20 ·
+        stopped at step 85 of 160: matched in step 75", with what the user should know below."""
         self.show("\n".join([self.summary(scores), *notes]), images)
         self.move_bar(self.steps, self.steps, images)
 
     def status(self, step: Step) -> str:
-        """One line: "step 63/160 · match 0.94 · loss 1.20 · restart in 37 · 0:52 left", of the first image."""
-        parts = [f"step {step.index + 1}/{step.steps}"]
+        """One line: "step 63/160 · match 0.94 · loss 1.20 · restart in 37 · 0:52 left", of the first image; once the
+        end is near "step 76/85 (of 160: matched in step 75)"."""
+        planned = f" (of {self.steps}: {step.ending})" if step.ending else ""
+        parts = [f"step {step.index + 1}/{step.steps}{planned}"]
         if step.match is not None:
             parts.append(f"match {float(step.match[0]):.2f}")
         total = step.scalars.get("loss", {}).get("loss")
@@ -125,19 +151,24 @@ class Progress(Panel):
             parts += [f"match {scores.matches[best]:.2f}"] if scores.matches[best] is not None else []
             parts.append(f"loss {scores.losses[best]:.2f}")
             parts += [f"best of {len(scores.losses)}: image {best + 1}"] if len(scores.losses) > 1 else []
+        if self.last is not None and self.last.index + 1 < self.steps:
+            why = self.last.ending or "finished by hand"
+            parts.append(f"stopped at step {self.last.index + 1} of {self.steps}: {why}")
         return " · ".join(parts)
 
 
 class SearchProgress(Panel):
-    """Shows a search of ``attempts``, each of so many steps; the match of each is a point of the chart."""
+    """Shows a search of ``attempts``, each of so many steps, for a match of ``stop_at`` (0: for the best); the match of
+    each is a point of the chart."""
 
-    def __init__(self, node_id: str | None, attempts: int, steps: int, extra_pnginfo: dict | None):
+    def __init__(self, node_id: str | None, attempts: int, steps: int, stop_at: float, extra_pnginfo: dict | None):
         super().__init__(node_id, attempts, attempts * steps, extra_pnginfo)
-        self.attempts, self.steps = attempts, steps
+        self.attempts, self.steps, self.stop_at = attempts, steps, stop_at
         self.tried, self.best, self.next_status = 0, None, 0.0
 
     def step(self, at_once: int, share: float) -> None:
         """So many attempts at once have made this share of their steps."""
+        self.place = f"in attempt {self.tried + 1} of {self.attempts}"
         done, now = (self.tried + at_once * share) * self.steps, time.monotonic()
         if now >= self.next_status:
             self.show(self.status(at_once, done))
@@ -159,8 +190,15 @@ class SearchProgress(Panel):
         self.move_bar(done, self.attempts * self.steps, picture)
 
     def finish(self, tried: int, notes: Sequence[str]) -> None:
-        """Leave a line: "done in 0:52 · match 0.94 (seed 3) · attempt 5 of 8"."""
-        text = f"{self.closing()} · {best_of(self.best)} · {tried} of {self.attempts} attempts"
+        """Leave a line: "done in 0:52 · match 0.94 (seed 3) · 5 of 8 attempts", or "no match in 8 attempts · best 0.85
+        (seed 3) · 1:30" where the search was for a match and found none."""
+        counted = "1 attempt" if tried == 1 else f"{tried} attempts"
+        if self.stop_at and not obeys(self.best, self.stop_at):
+            best = best_of(self.best).removeprefix("match ")
+            text = f"no match in {counted} · best {best} · {clock(time.monotonic() - self.began)}"
+        else:
+            text = f"{self.closing()} · {best_of(self.best)} · {tried} of {self.attempts} attempts"
+        text += " · finished by hand" if self.finish_asked else ""
         self.show("\n".join([text, *notes]))
         self.move_bar(self.attempts * self.steps, self.attempts * self.steps)
 

@@ -72,17 +72,18 @@ class Rounds(comfy.samplers.Sampler):
                 model_wrap, sigmas, given, shown, noise.clone(), latent_image, denoise_mask, disable_pbar
             )
 
-        for made in rounds(sample, run.ask, self.count, self.delta):
-            index = made.index + 1
-            step = Step(made.index, self.count + 1, made.z, made.z, x=run.judged.picture, match=run.judged.match)
-            step.scalars[LOSS] = {"loss": made.loss, **run.judged.terms}
-            progress.update(step, lambda z: run.judged.picture)
-            if index > self.count or (self.stop_at and bool((run.judged.match >= self.stop_at).all())):
-                break
-            if self.learn is not None:
-                self.learn(made.z, model_wrap, extra_args)
-            run.load_model()
-        progress.show(f"{index} rounds, {progress.closing()}")
+        with progress:
+            for made in rounds(sample, run.ask, self.count, self.delta):
+                index = made.index + 1
+                step = Step(made.index, self.count + 1, made.z, made.z, x=run.judged.picture, match=run.judged.match)
+                step.scalars[LOSS] = {"loss": made.loss, **run.judged.terms}
+                progress.update(step, lambda z: run.judged.picture)
+                if index > self.count or (self.stop_at and bool((run.judged.match >= self.stop_at).all())):
+                    break
+                if self.learn is not None:
+                    self.learn(made.z, model_wrap, extra_args)
+                run.load_model()
+            progress.show(f"{index} rounds, {progress.closing()}")
         return made.best_z
 
 

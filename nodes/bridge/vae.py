@@ -12,6 +12,13 @@ from .memory import checkpoint_blocks
 CHECKPOINTED = ("ResnetBlock", "AttnBlock", "Upsample", "ResidualBlock", "AttentionBlock")  # in ComfyUI's autoencoders
 
 
+def decode_pictures(vae: Any, samples: torch.Tensor) -> torch.Tensor:
+    """Latents in the VAE's scale as ComfyUI decodes them: [B, H, W, 3] in [0, 1]. Of a video VAE the one frame; without
+    the transparency that some VAEs add (Qwen-Image 2.1)."""
+    image = vae.decode(samples)
+    return image.reshape(-1, *image.shape[-3:])[..., :3]
+
+
 class Decoder:
     """DEC of a VAE for images: latents in the VAE's own scale -> images [B, 3, H, W], nominally in [0, 1].
 
@@ -21,7 +28,7 @@ class Decoder:
     Attributes:
         patcher, precision: see differentiable.Passage. module: what gradients pass through. dtype: of its computations.
     Raises:
-        ValueError: the VAE decodes audio, several frames at once, or something other than RGB.
+        ValueError: the VAE decodes audio, several frames at once, or something other than RGB or RGBA.
     """
 
     def __init__(self, vae: Any):
@@ -29,9 +36,9 @@ class Decoder:
             raise ValueError("The input 'vae' is empty: the checkpoint it comes from holds no VAE. Use Load VAE.")
         self.video = vae.latent_dim == 3
         frames = vae.upscale_ratio[0](1) if self.video and isinstance(vae.upscale_ratio, tuple) else 1
-        if vae.latent_dim not in (2, 3) or vae.output_channels != 3 or frames != 1:
+        if vae.latent_dim not in (2, 3) or vae.output_channels not in (3, 4) or frames != 1:
             raise ValueError(
-                "The input 'vae' does not decode RGB images (but audio, transparency or whole clips). "
+                "The input 'vae' does not decode RGB images (but audio or whole clips). "
                 "Connect the VAE of an image model, such as SD 1.5, SDXL, SD3, Flux or Qwen-Image."
             )
         self.latent_channels = vae.latent_channels
@@ -72,7 +79,7 @@ class Decoder:
         image = image.to(self.patcher.load_device, self.dtype)
         with Frozen():
             decoded = self.module.decode(image[:, :, None] if self.video else image).float()
-        decoded = decoded[:, :, 0] if decoded.ndim == 5 else decoded
+        decoded = (decoded[:, :, 0] if decoded.ndim == 5 else decoded)[:, :3]
         return decoded.to(latent.device) * self.scale + self.shift
 
 

@@ -48,7 +48,7 @@ PLAYERS = """
 from dataclasses import replace
 import comfy.model_management as mm
 import torch
-from pack.nodes.bridge import memory, sampler
+from pack.nodes.bridge import memory, optimizer, sampler
 from pack.nodes.bridge.demo import load_clip, load_model, load_vae
 from pack.nodes.bridge.referees import load_referee
 from pack.nodes.sockets import LoadedLoss, Prior
@@ -78,6 +78,6 @@ def play(vae=vae, loss=loss, prior=prior, latent=None, on_step=lambda *a: None, 
         on_step(step)
     with torch.inference_mode():
         latent = latent or {"samples": torch.zeros(1, 4, 16, 16)}
-        return sampler.run(setup, prior, latent, 1, each, False, history)[0]["samples"]
+        return optimizer.run(setup, prior, latent, 1, each, "last", history)[0]["samples"]
 """
 """The demo's models, a loss, a prior, and ``play``, a short run of the method on them."""

@@ -181,7 +181,7 @@ with torch.inference_mode():
 from pack.referee_core.plots import gradient_view
 history, setup = History(), sampler.Setup(wan, loss, settings=Settings(steps=1, tail=0))
 with torch.inference_mode():
-    result, image = sampler.run(setup, None, {"samples": frame}, 1, history.add, False, history)
+    result, image = optimizer.run(setup, None, {"samples": frame}, 1, history.add, "last", history)
 found["wan pictures"] = [list(image.shape), list(gradient_view(history).shape)[:1]]
 found["wan run"] = [list(result["samples"].shape), bool(image.isfinite().all()), gap(result["samples"], frame)]
 

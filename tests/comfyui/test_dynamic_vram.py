@@ -83,7 +83,8 @@ from pack.referee_core.methods.gradient_guidance import Relative
 from pack.referee_core.methods.gradient_guidance import Settings as Guiding
 
 class Quiet:
-    update = show = lambda *a: None
+    __enter__ = lambda self: self
+    update = show = __exit__ = lambda *a: None
     closing = lambda self: "done"
 
 copies, copy = [], StandIns._copy

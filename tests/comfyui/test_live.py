@@ -21,7 +21,7 @@ from pack.nodes.bridge.scoring import Scores
 
 def step(index, steps=10, loss=(1.0,), marked=False, **more):
     values = {"loss": {"loss": torch.tensor(loss)}, "gradient norm": {"referee": torch.tensor([2.0])}}
-    defaults = dict(match=None, note="", views_at_once=4, picture=lambda decode: torch.zeros(1, 3, 8, 8))
+    defaults = dict(match=None, note="", ending="", views_at_once=4, picture=lambda decode: torch.zeros(1, 3, 8, 8))
     return SimpleNamespace(index=index, steps=steps, scalars=values, marked=marked, **{**defaults, **more})
 """
 
@@ -56,7 +56,7 @@ called.update(step(0), None)
 called.finish(torch.zeros(1, 3, 8, 8), None)
 found["called"] = [list(texts), list(messages)]
 
-curves._runs.clear()
+PromptServer.instance.referee_runs.clear()
 run = curves.begin("long", "1", 10000)
 for i in range(0, 10000, 25):
     curves.send(run, [{"step": j, "marked": j % 37 == 36, "scalars": {}} for j in range(i, i + 25)])

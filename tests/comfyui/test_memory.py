@@ -12,7 +12,8 @@ import torch
 from pack.nodes.bridge import memory, vae as vae_module
 from pack.nodes.bridge.demo import load_vae
 from pack.nodes.bridge.referees import load_referee
-from pack.nodes.bridge.sampler import Setup, run
+from pack.nodes.bridge.optimizer import run
+from pack.nodes.bridge.sampler import Setup
 from pack.nodes.sockets import LoadedLoss
 from pack.referee_core.augment import PAPER
 from pack.referee_core.demo.storage import path
@@ -37,7 +38,7 @@ def latent(asked=0):
     settings = Settings(steps=2, lr=Settings().lr, micro_batch=asked)
     setup = Setup(vae, loss, augmentation=replace(PAPER, count=12), settings=settings)
     with torch.inference_mode():
-        out, _ = run(setup, None, {"samples": torch.zeros(shape)}, 1, on_step, False, History())
+        out, _ = run(setup, None, {"samples": torch.zeros(shape)}, 1, on_step, "last", History())
     assert not referee.referee.checkpointing and "forward" not in blocks[0].__dict__
     return out["samples"], seen[-1]
 

@@ -17,6 +17,8 @@ from pack.referee_core.methods.search import VIEWS
 
 class Quiet:
     # in place of what the user sees
+    __enter__ = lambda self: self
+    __exit__ = lambda *a: None
     def __init__(self, rounds):
         self.rounds, self.steps = rounds, []
     def update(self, step, decode):
