@@ -87,30 +87,37 @@ class RefereeSearch(Node):
     ) -> io.NodeOutput:  # fmt: skip
         import torch
 
-        from ..referee_core.methods.search import Settings, ranking, search
+        from ..referee_core.methods.search import Settings, search
+        from .bridge.judging import Judge
         from .bridge.live import SearchProgress
-        from .bridge.scoring import Scores, texts_of
-        from .bridge.search import Attempts, Referee, report
+        from .bridge.scoring import Scores
+        from .bridge.search import Attempts, report
 
         loss.loss.check_probability(stop_at)
         settings, steps = Settings(attempts, keep, stop_at, prune_at), len(sigmas) - 1
-        progress = SearchProgress(cls.hidden.unique_id, attempts, steps, cls.hidden.extra_pnginfo)
-        looks_after = settings.looks_after(steps)
-        sample = Attempts(guider, sampler, sigmas, latent_image, vae, at_once, stop_at > 0, looks_after, progress)
-        for tried in search(sample, Referee(loss, augmentation), settings, seed):
-            best = ranking(tried, stop_at)[:keep]
-            progress.judged(tried[-1], best[0] if best else None)
-        if not math.isfinite(best[0].verdict.loss):
-            raise ValueError(
-                "No attempt gave a picture that the referee can judge: what 'guider' or 'vae' made, or the referee's "
-                "own number, is not finite (NaN). Start ComfyUI with --fp32-vae, or choose fp32 in Load Referee."
-            )
-        verdicts = [one.verdict for one in best]
-        losses, terms, matches = ([getattr(v, name) for v in verdicts] for name in ("loss", "terms", "match"))
-        origins = [{"seed": one.seed, "steps": sample.steps[one.index]} for one in best]
-        scores = Scores(losses, terms, matches, texts_of(loss), origins)
-        scores.write_into(cls.hidden, "Search Until It Obeys")
-        progress.finish(len(tried), sample.notes)
+        node, page = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        with SearchProgress(node, attempts, steps, stop_at, page) as progress:
+            looks_after = settings.looks_after(steps)
+            sample = Attempts(guider, sampler, sigmas, latent_image, vae, at_once, stop_at > 0, looks_after, progress)
+            for tried in search(sample, Judge(loss, augmentation), settings, seed):
+                progress.judged(tried[-1], tried.best[0] if tried.best else None)
+                if tried.best and progress.finish_asked:
+                    break
+            best = tried.best
+            if not math.isfinite(best[0].verdict.loss):
+                raise ValueError(
+                    "No attempt gave a picture that the referee can judge: what 'guider' or 'vae' made, or the "
+                    "referee's own number, is not finite (NaN). Start ComfyUI with --fp32-vae, or choose fp32 in Load "
+                    "Referee."
+                )
+            verdicts = [one.verdict for one in best]
+            losses, terms, matches = ([getattr(v, name) for v in verdicts] for name in ("loss", "terms", "match"))
+            origins = [{"seed": one.seed, "steps": sample.steps[one.index]} for one in best]
+            scores = Scores(losses, terms, matches, loss.loss.texts(), origins=origins)
+            scores.write_into(cls.hidden, "Search Until It Obeys")
+            progress.finish(len(tried), sample.notes)
         pictures = [one.picture for one in best]
         image = torch.cat([picture.image for picture in pictures])
-        return io.NodeOutput(sample.latent_of(pictures), image, matches, report(tried, sample.steps, steps))
+        return io.NodeOutput(
+            sample.latent_of(pictures), image, matches, report(tried, sample.steps, steps, loss.loss.matching())
+        )

@@ -110,8 +110,10 @@ class Server:
             details = json.loads(error.read() or b"{}")
             raise PromptError(f"{path} answered {error.code}: {json.dumps(details)[:2000]}", details) from None
 
-    def queue(self, graph: dict, client_id: str = "") -> str:
-        body = {"prompt": graph, "client_id": client_id or uuid.uuid4().hex, "extra_data": {"extra_pnginfo": {}}}
+    def queue(self, graph: dict, client_id: str = "", workflow: str = "") -> str:
+        """The prompt's id. workflow: of the graph in the editor, under which the nodes' charts are kept."""
+        page = {"workflow": {"id": workflow}} if workflow else {}
+        body = {"prompt": graph, "client_id": client_id or uuid.uuid4().hex, "extra_data": {"extra_pnginfo": page}}
         return self.post("/prompt", body)["prompt_id"]
 
     def wait(self, prompt_id: str, seconds: float = 600) -> dict:

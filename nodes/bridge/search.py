@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import comfy.model_management
 import comfy.sample
@@ -12,46 +12,21 @@ import comfy.sampler_helpers
 import comfy.utils
 import torch
 
-from ...referee_core.augment import Augmentation
 from ...referee_core.memory import OUT_OF_MEMORY
-from ...referee_core.methods.search import VIEWS, Attempt, GoesOn, Verdict, judge_views
-from ..sockets import LoadedLoss
-from .batches import most_at_once, noise_of_each, rows_go_alone
+from ...referee_core.methods.search import Attempt, GoesOn
+from .batches import most_at_once, noise_of_each, rows_go_alone, step_of, telling_levels
 from .differentiable import as_comfyui_does
 from .inputs import check_finite
-from .latents import check_family
+from .judging import Picture
+from .latents import check_family, rows_that_fit
 from .live import SearchProgress
-from .memory import ENOUGH_VIEWS, load_whole, memory_for, smallest
+from .memory import memory_for
 from .scoring import numbers
-from .vae import Decoder
-
-
-class Picture(NamedTuple):
-    """latent [1, C, ...] in the VAE's scale; image [1, H, W, C]."""
-
-    latent: torch.Tensor
-    image: torch.Tensor
+from .vae import Decoder, decode_pictures
 
 
 class GivenUp(Exception):
     """Ends a sampler from its callback."""
-
-
-class Referee:
-    """The core's Judge: random views, no gradients."""
-
-    def __init__(self, loss: LoadedLoss, augmentation: Augmentation | None):
-        self.loss = loss
-        self.augmentation = augmentation or VIEWS
-
-    def __call__(self, picture: Picture, generator: torch.Generator) -> Verdict:
-        at_once = min(self.augmentation.count, ENOUGH_VIEWS)
-        load_whole(list(self.loss.patchers), [], at_once * smallest(self.loss.loss))
-        image = picture.image[..., :3].movedim(-1, 1).to(self.loss.patchers[0].load_device)
-        with memory_for("judging an attempt"):
-            verdict = judge_views(self.loss.loss, image, self.augmentation, generator, at_once)
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        return verdict
 
 
 @dataclass
@@ -90,6 +65,9 @@ class Attempts:
                 "to 1 and choose the number of seeds with 'attempts', or pick an image with Latent From Batch."
             )
         check_finite("latent_image", samples)
+        self.latent, misfit = rows_that_fit(self.latent)
+        if misfit:
+            self._note(misfit)
         patcher = self.guider.model_patcher
         check_family(patcher.get_model_object("latent_format"), self.vae, "guider")
         ratios = [self.latent.get(f"downscale_ratio_{name}") for name in ("spacial", "temporal")]
@@ -101,7 +79,10 @@ class Attempts:
         if self.at_once > 1 and self.looks_after:
             self._note("one at a time: with prune_at each can be given up on its own")
         elif self.at_once > 1 and not self.apart:
-            self._note("one at a time: with this sampler or conditioning a batch would change each attempt")
+            self._note(
+                "one at a time: with this sampler, conditioning or patches of the model a batch could change "
+                "each attempt"
+            )
 
     def __call__(self, seeds: Sequence[int], goes_on: GoesOn | None) -> Iterator[Picture | None]:
         done = 0
@@ -117,7 +98,7 @@ class Attempts:
                 self._note(f"memory ran out, {self.most} at a time")
                 continue
             except GivenUp:
-                samples = [None]
+                samples = [None] * len(group)
             done += len(group)
             self.progress.sampled(done)
             for row in samples:
@@ -137,30 +118,42 @@ class Attempts:
         return min(fits, left, self.most or left)
 
     def _sample(self, group: Sequence[int], goes_on: GoesOn | None) -> Sequence[torch.Tensor]:
-        count, guider, last = len(group), self.guider, len(self.sigmas) - 1
-        numbers = self.latent.get("batch_index")
-        noise = torch.cat([comfy.sample.prepare_noise(self.samples, seed, numbers) for seed in group])
+        count, guider, steps, made, level = len(group), self.guider, len(self.sigmas) - 1, 0, None
+        noise = torch.cat([comfy.sample.prepare_noise(self.samples, s, self.latent.get("batch_index")) for s in group])
+
+        def heard(sigma: torch.Tensor | None) -> None:
+            nonlocal level
+            level = sigma
 
         def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:
-            nonlocal last
-            if not isinstance(self.sampler, comfy.samplers.KSAMPLER):  # those go to the end, and some count otherwise
-                last = step + 1
-            self.progress.step(count, min(1.0, (step + 1) / total))
-            if goes_on and step + 1 == self.looks_after and not self._goes_on(goes_on, x0):
+            nonlocal made, goes_on
+            # by the noise level, where it is known: some samplers report fewer steps than there are levels
+            share = (step + 1) / total if level is None else step_of(self.sigmas, level) / steps
+            made = step + 1 if level is None else round(share * steps)
+            self.progress.step(count, min(1.0, share))
+            if self.progress.finish_asked and self.progress.best is not None:
                 raise GivenUp
+            if goes_on and share >= self.looks_after / steps:
+                ask, goes_on = goes_on, None
+                if not self._goes_on(ask, x0):
+                    raise GivenUp
 
         try:
             with noise_of_each(group) if count > 1 else nullcontext():
                 samples = guider.sample(
-                    noise, self.samples.repeat(count, *[1] * (self.samples.ndim - 1)), self.sampler, self.sigmas,
-                    denoise_mask=self.mask, callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-                    seed=group[0],
+                    noise, self.samples.repeat(count, *[1] * (self.samples.ndim - 1)),
+                    telling_levels(self.sampler, heard), self.sigmas,
+                    denoise_mask=self.mask, callback=callback, seed=group[0],
+                    disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
                 )  # fmt: skip
         except GivenUp:  # as ComfyUI's guiders do at the end of a run
             comfy.sampler_helpers.cleanup_models(getattr(guider, "conds", {}), getattr(guider, "loaded_models", []))
-            self.steps.append(self.looks_after)
+            self.steps += [made] * count
             raise
-        self.steps += [last] * count
+        if goes_on:
+            self._note("prune_at did nothing: this sampler does not tell how far it is")
+        # ComfyUI's own samplers go to the end, however they count
+        self.steps += [steps if isinstance(self.sampler, comfy.samplers.KSAMPLER) else made] * count
         return samples.to(comfy.model_management.intermediate_device()).split(1)
 
     def _goes_on(self, goes_on: GoesOn, x0: torch.Tensor) -> bool:
@@ -175,24 +168,28 @@ class Attempts:
 
     def _picture(self, latent: torch.Tensor) -> Picture:
         latent = latent.to(comfy.model_management.intermediate_device())
-        image = self.vae.decode(latent)
-        return Picture(latent, image.reshape(-1, *image.shape[-3:]))  # of a video VAE [1, 1, H, W, C]
+        return Picture(latent, decode_pictures(self.vae, latent))
 
     def _note(self, text: str) -> None:
-        self.notes.append(text)
-        logging.warning("[Referee] %s", text)
+        if text not in self.notes:
+            self.notes.append(text)
+            logging.warning("[Referee] %s", text)
 
 
-def report(attempts: Sequence[Attempt], made: Sequence[int], steps: int) -> str:
+def report(attempts: Sequence[Attempt], made: Sequence[int], steps: int, matching: Sequence[str] = ()) -> str:
     """One line an attempt: "attempt 2 (seed 8): loss 1.203 · match 0.936 · itm 0.066", in the order tried.
 
-    made: steps of each. steps: as planned.
+    made: steps of each. steps: as planned. matching: see ``numbers``.
     """
-    lines = (_line(attempt, own, steps) for attempt, own in zip(attempts, made, strict=False))
+    lines = (_line(attempt, own, steps, matching) for attempt, own in zip(attempts, made, strict=False))
     return "\n".join(f"attempt {a.index + 1} (seed {a.seed}): {line}" for a, line in zip(attempts, lines, strict=True))
 
 
-def _line(attempt: Attempt, made: int, steps: int) -> str:
+def _line(attempt: Attempt, made: int, steps: int, matching: Sequence[str]) -> str:
+    if attempt.verdict is None and attempt.predicted is None:
+        return f"finished by hand after step {made} of {steps}"
+    verdict = attempt.verdict or attempt.predicted
+    said = numbers(verdict.loss, verdict.terms, verdict.match, matching)
     if attempt.verdict is None:
-        return f"given up after step {made} of {steps}, predicted {numbers(**vars(attempt.predicted))}"
-    return numbers(**vars(attempt.verdict)) + (f" · ended after step {made} of {steps}" if made < steps else "")
+        return f"given up after step {made} of {steps}, predicted {said}"
+    return f"{said} · ended after step {made} of {steps}" if made < steps else said

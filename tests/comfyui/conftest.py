@@ -96,7 +96,7 @@ def watch(server: Server, graph: Graph) -> dict[str, list]:
     return asyncio.run(asyncio.wait_for(listen(), 300))
 
 
-def queue_until(server: Server, graph: Graph, node: str, steps: int = 1) -> str:
+def queue_until(server: Server, graph: Graph, node: str, steps: int = 1, workflow: str = "") -> str:
     """Queue a graph and return its id once a node has so many steps of its progress bar behind it."""
 
     async def listen() -> str:
@@ -105,7 +105,7 @@ def queue_until(server: Server, graph: Graph, node: str, steps: int = 1) -> str:
             aiohttp.ClientSession() as session,
             session.ws_connect(f"{server.url}/ws?clientId={client}") as socket,
         ):
-            asked = server.queue(graph, client)
+            asked = server.queue(graph, client, workflow)
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
                     kind, data = (json.loads(message.data)[key] for key in ("type", "data"))

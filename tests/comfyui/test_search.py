@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from comfyui.conftest import LOOP, PROMPT, Demo, watch
+from comfyui.conftest import LOOP, PROMPT, Demo, queue_until, watch
 from comfyui.test_bad_input import failure
 from comfyui.test_score import run, saved, strict
+from scripts.server import PromptError
 
 LINE = re.compile(r"attempt (\d+) \(seed (\d+)\): loss ([\d.]+) · match ([\d.]+) · itm ([\d.]+) · caption ([\d.]+)")
 SEED = 7
@@ -244,3 +245,72 @@ def test_latents_of_a_video(server):
     graph.latent = graph.add("EmptyHunyuanLatentVideo", width=128, height=128, length=5, batch_size=1)[0]
     graph.search()
     assert "video" in failure(server, graph)
+
+
+def test_no_match_is_called_so(server, four):
+    graph = Searched()
+    graph.search(attempts=3, stop_at=1.0)
+    best = max(a["match"] for a in four[:3])
+    last = watch(server, graph)["texts"][-1]
+    assert re.fullmatch(rf"no match in 3 attempts · best {shortened(best)} \(seed \d+\) · \d+:\d\d", last)
+
+
+def test_a_patch_that_looks_at_the_whole_batch_makes_it_one_at_a_time(server, latents):
+    """EasyCache decides for the batch by its mean."""
+    graph = Searched(sampler="euler", steps=12)
+    patched = graph.add(
+        "EasyCache", model=graph.model, reuse_threshold=0.2, start_percent=0.1, end_percent=0.95, verbose=False
+    )[0]
+    graph.guider = graph.add(
+        "CFGGuider", model=patched, positive=graph.positive, negative=graph.negative, cfg=3.0
+    )[0]  # fmt: skip
+    graph.search(attempts=2, keep=2, at_once=2)
+    for seed in (SEED, SEED + 1):
+        graph.plain(seed)
+    shown = watch(server, graph)["texts"]
+    assert any("one at a time: with this sampler, conditioning or patches" in line for line in shown)
+    found = latents(graph)
+    plain = [found[f"plain{seed}"] for seed in (SEED, SEED + 1)]
+    assert all(any(torch.equal(row, one) for one in plain) for row in found["found"].split(1))
+
+
+@pytest.mark.parametrize("sampler", ["dpm_fast", "dpm_adaptive", "euler"])
+def test_attempts_are_given_up_by_noise_level_however_a_sampler_counts(server, sampler):
+    graph = Searched(sampler=sampler, steps=8)
+    graph.search(attempts=6, prune_at=0.5, keep=1)
+    lines = text(server.run(graph), graph.report).splitlines()
+    given_up = [line for line in lines if "given up after step" in line]
+    assert 1 <= len(given_up) <= 5
+    made = {int(re.search(r"after step (\d+) of 8", line)[1]) for line in given_up}
+    assert min(made) >= 4 and max(made) < 8
+
+
+def test_cancel_and_failure_are_said_on_the_node(server):
+    graph = Searched(steps=40)
+    graph.search(attempts=50, stop_at=0.0, keep=1)
+    asked = queue_until(server, graph, graph.id, steps=60, workflow="cancelled")
+    server.post("/interrupt", {})
+    with pytest.raises(PromptError):
+        server.wait(asked)
+    (run,) = server.get("/referee/curves?workflow=cancelled")
+    assert re.fullmatch(r"cancelled in attempt [2-9] of 50", run["status"]) and not run["running"]
+
+    graph = Searched()
+    graph.latent = graph.add("EmptyLatentImage", width=128, height=128, batch_size=2)[0]
+    graph.search()
+    with pytest.raises(PromptError):
+        server.wait(server.queue(graph, workflow="failed"))
+    (run,) = server.get("/referee/curves?workflow=failed")
+    assert run["status"] == "failed before the first step" and not run["running"]
+
+
+def test_finish_now_gives_out_the_best_so_far(server):
+    graph = Searched(steps=200)
+    graph.search(attempts=200, stop_at=0.0, keep=200)
+    asked = queue_until(server, graph, graph.id, steps=230, workflow="finished")
+    assert server.post("/referee/finish", {"workflow": "finished", "node": graph.id}) is True
+    report = text(server.wait(asked)["outputs"], graph.report).splitlines()
+    assert len(report) == 2 and re.search(r"finished by hand after step \d+ of 200$", report[-1])
+    (run,) = server.get("/referee/curves?workflow=finished")
+    assert run["status"].endswith(f"{len(report)} of 200 attempts · finished by hand")
+    assert server.post("/referee/finish", {"workflow": "finished", "node": graph.id}) is False

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import comfy.samplers, comfy.sample
 from comfy.k_diffusion import sampling
 from pack.nodes.bridge import batches, search as bridge
+from pack.nodes.bridge.judging import Judge
 from pack.referee_core.methods import search as core
 
 guider = comfy.samplers.CFGGuider(model)
@@ -19,6 +20,7 @@ sampling_of_model = model.get_model_object("model_sampling")
 EMPTY = {"samples": torch.zeros(1, 4, 8, 8)}
 
 class Quiet:
+    finish_asked, best = False, None
     def __init__(self):
         self.groups, self.shares = [], [1.0]
     def step(self, at_once, share):
@@ -36,7 +38,7 @@ def run(sampler="euler", steps=4, at_once=0, worth=core.better_half, judge=None,
     with torch.inference_mode():
         looks = settings.looks_after(steps)
         sample = bridge.Attempts(guider, sampler, sigmas, EMPTY, vae, at_once, settings.stop_at > 0, looks, quiet)
-        for attempts in core.search(sample, judge or bridge.Referee(loss, None), settings, seed, worth):
+        for attempts in core.search(sample, judge or Judge(loss), settings, seed, worth):
             pass
     return attempts, quiet.groups, sample
 
@@ -59,10 +61,34 @@ for name in SAMPLERS:
     found["samplers"][name] = [groups, off(alone, together), off(alone[:1], alone[1:])]
 found["put back"] = ours == (sampling.default_noise_sampler, sampling.BrownianTreeNoiseSampler)
 
-def alone(sampler="euler", conds=None, masked=False, options={}):
+def guider_of(patcher, conds=guider.original_conds, kind=comfy.samplers.CFGGuider):
+    made = kind(patcher)
+    made.original_conds = conds
+    return made
+
+def alone(sampler="euler", conds=guider.original_conds, masked=False, options={}):
     sampler = comfy.samplers.sampler_object(sampler)
     sampler.extra_options = options
-    return batches.rows_go_alone(sampler, guider if conds is None else SimpleNamespace(original_conds=conds), masked)
+    return batches.rows_go_alone(sampler, guider_of(model, conds), masked)
+
+def alone_with(patch):
+    patched = model.clone()
+    patch(patched)
+    return batches.rows_go_alone(comfy.samplers.sampler_object("euler"), guider_of(patched), False)
+
+class OwnGuider(comfy.samplers.CFGGuider):  # of another pack
+    pass
+
+class ByRow:
+    referee_rows_alone = True
+    def after(self, args):
+        return args["denoised"]
+
+def marked(out, extra):
+    return out
+marked.referee_rows_alone = True
+group = comfy.hooks.HookGroup()
+group.add(comfy.hooks.TransformerOptionsHook())
 
 one, two = torch.zeros(1, 7, 4), torch.zeros(2, 7, 4)
 control = comfy.controlnet.ControlBase()
@@ -72,6 +98,13 @@ behind.previous_controlnet = control
 found["apart"] = {
     "plain": alone(), "ancestral": alone("euler_ancestral", options={"eta": 0.5}),
     "mask": alone(masked=True), "ddim": alone("ddim"), "one prompt": alone(conds={"positive": [{"cross_attn": one}]}),
+    "marked function": alone_with(lambda m: m.set_model_attn2_output_patch(marked)),
+    "marked object": alone_with(lambda m: m.set_model_sampler_post_cfg_function(ByRow().after)),
+    "shift": alone_with(lambda m: m.add_object_patch("model_sampling", object())),
+    "attention": alone_with(
+        lambda m: m.model_options["transformer_options"].update(optimized_attention_override=lambda f, *a, **k: f(*a))
+    ),
+    "weight hook": alone(conds={"positive": [{"cross_attn": one, "hooks": comfy.hooks.HookGroup()}]}),
 }
 found["together"] = {
     "churn": alone(options={"s_churn": 1.0}), "clip": alone("lcm", options={"noise_clip_std": 1.0}),
@@ -81,8 +114,19 @@ found["together"] = {
     "unclip": alone(conds={"positive": [{"cross_attn": one, "unclip_conditioning": [{"strength": 1.0}]}]}),
     "no conditioning known": batches.rows_go_alone(comfy.samplers.sampler_object("euler"), object(), False),
     "foreign": batches.rows_go_alone(comfy.samplers.KSAMPLER(lambda *a, **k: None), guider, False),
+    "attention patch": alone_with(lambda m: m.set_model_attn2_output_patch(lambda out, extra: out)),
+    "wrapper": alone_with(lambda m: m.add_wrapper("diffusion_model", lambda f, *a: f(*a))),
+    "object": alone_with(lambda m: m.add_object_patch("diffusion_model.forward", print)),
+    "injection": alone_with(lambda m: m.set_injections("own", [])),
+    "options by a hook": alone(conds={"positive": [{"cross_attn": one, "hooks": group}]}),
+    "guider of another pack": batches.rows_go_alone(
+        comfy.samplers.sampler_object("euler"), guider_of(model, kind=OwnGuider), False
+    ),
     "not a KSAMPLER": batches.rows_go_alone(comfy.samplers.Sampler(), guider, False),
 }
+sampling.default_noise_sampler, kept = (lambda x, seed=None: None), sampling.default_noise_sampler
+found["together"]["noise of another pack"] = alone()
+sampling.default_noise_sampler = kept
 found["note"] = run("dpm_fast", 2, 2, judge=unread, attempts=1)[2].notes
 on_a_cpu = bridge.most_at_once
 def batches_of(most, steps=1, **changes):
@@ -186,7 +230,9 @@ def test_what_would_differ_in_a_batch_goes_alone(found):
     assert groups == [1, 1] and off == 0
     assert all(found["apart"].values()), found["apart"]
     assert not any(found["together"].values()), found["together"]
-    assert found["note"] == ["one at a time: with this sampler or conditioning a batch would change each attempt"]
+    assert found["note"] == [
+        "one at a time: with this sampler, conditioning or patches of the model a batch could change each attempt"
+    ]
 
 
 def test_comfyuis_noise_is_put_back(found):
