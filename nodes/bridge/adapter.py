@@ -56,9 +56,9 @@ class Adapter:
         ):
             z0 = z.detach().clone()
             for _ in range(self.steps):
-                percent = float(torch.rand((), generator=self.generator).clamp(0.001, 0.999))
+                percent = float(torch.rand((), generator=self.generator, dtype=torch.float32).clamp(0.001, 0.999))
                 level = torch.full([len(z0)], float(sampling.percent_to_sigma(percent)), device=z0.device)
-                eps = torch.randn(z0.shape, generator=self.generator).to(z0)
+                eps = torch.randn(z0.shape, generator=self.generator, dtype=torch.float32).to(z0)
                 alpha, sigma, _ = noise_level(sampling, level)
 
                 def predict(x: torch.Tensor, _: torch.Tensor, level=level, alpha=alpha) -> torch.Tensor:

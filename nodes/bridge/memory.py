@@ -56,7 +56,15 @@ def load_whole(patchers: list, others: list, memory_required: float) -> None:
 
 
 def is_whole(patcher: Any) -> bool:
-    return all(p.device.type == torch.device(patcher.load_device).type for p in patcher.model.parameters())
+    """Whether all of a model is where it is to be loaded; a card without a number is the current one."""
+    return {_numbered(p.device) for p in patcher.model.parameters()} <= {_numbered(torch.device(patcher.load_device))}
+
+
+def _numbered(device: torch.device) -> torch.device:
+    if device.index is not None or device.type == "cpu":
+        return torch.device(device.type) if device.type == "cpu" else device
+    known = getattr(torch, device.type, None)
+    return torch.device(device.type, known.current_device() if hasattr(known, "current_device") else 0)
 
 
 @contextmanager

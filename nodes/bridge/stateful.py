@@ -26,8 +26,12 @@ PREPARED = ("cond_hint", "extra_concat", "control_input")
 """What a ControlNet has made of its hint: true at every noise level, and dear to make again."""
 
 
+KEEPS = "referee_keeps_state"
+"""Attribute of a patch's function or object whose memory must not be put back. docs/models.md describes it."""
+
+
 class Memory:
-    """What is reachable from some objects, as it is now.
+    """What is reachable from some objects, as it is now, but for those that keep their memory (KEEPS).
 
     Followed are containers, closures, bound methods, partials and attributes; ``restore`` puts back the same values in
     the same places. Tensors are kept by reference: one that is written to in place stays as written.
@@ -45,6 +49,8 @@ class Memory:
 
     def _keep(self, thing: Any) -> Iterable[Any]:
         """Note a thing's contents, and return what to look at next."""
+        if getattr(thing, KEEPS, False) is True:
+            return ()
         if isinstance(thing, (list, dict, set)):
             self.kept.append((thing, thing.copy()))
             return thing.values() if isinstance(thing, dict) else thing
@@ -87,7 +93,7 @@ def _filled(cell: Any) -> bool:
     return True
 
 
-def functions(options: dict) -> Iterator[Any]:
+def functions(options: dict | list) -> Iterator[Any]:
     """All that patches have hung into the model options: what can be called, wherever it lies."""
     todo, seen = [options], set()
     while todo:
