@@ -72,13 +72,20 @@ class RefereeConvert(Node):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, referee_name: str, filename: str) -> int:
+        """Runs again once the file that it wrote is deleted."""
+        from .bridge.referees import times_deleted
+
+        return times_deleted(filename)
+
+    @classmethod
     def execute(cls, referee_name: str, filename: str) -> io.NodeOutput:
         from .bridge.live import show_text
         from .bridge.referees import convert_referee
 
         source = folder_paths.get_full_path_or_raise("referee", referee_name)
         node_id = getattr(cls.hidden, "unique_id", None)  # None where another node calls this one
-        written = convert_referee(source, folder_paths.get_folder_paths("referee")[0], filename, node_id)
+        written = convert_referee(source, folder_paths.get_folder_paths("referee"), filename, node_id)
         if node_id is not None:
             show_text(node_id, f"{written} is ready. Press R to see it in Load Referee.")
         return io.NodeOutput()

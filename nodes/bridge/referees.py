@@ -2,6 +2,9 @@
 
 import logging
 import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import comfy.model_management
@@ -58,14 +61,14 @@ def file_name(filename: str) -> str:
     raise ValueError(f"The input 'filename' {problem}, got {filename[:80]!r}. Write for example blip2_referee.")
 
 
-def convert_referee(source: str, folder: str, filename: str, node_id: str | None) -> str:
-    """Write a published referee as one file into a folder; the new file's name.
+def convert_referee(source: str, folders: Sequence[str], filename: str, node_id: str | None) -> str:
+    """Write a published referee as one file into the first of these folders that can be written; the new file's name.
 
-    Raises ValueError if the name is no plain file name or the file exists. Interrupting keeps what was written,
-    and the next run continues it.
+    Raises ValueError if the name is no plain file name, the file exists, or nothing can be written. What was written
+    before a run ends early is kept, and the next run continues it.
     """
     name = file_name(filename)
-    target = Path(folder) / name
+    target = writable(folders) / name
     if target.exists():
         raise ValueError(f"The input 'filename': {name} exists already in models/referee. Choose another name.")
     module, found = find(source)
@@ -77,5 +80,41 @@ def convert_referee(source: str, folder: str, filename: str, node_id: str | None
         bar.update_absolute(done, total)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    module.write(target, found, progress=progress)
+    try:
+        module.write(target, found, progress=progress)
+    except OSError as error:  # a full disk, a share that is gone
+        raise ValueError(
+            f"Writing {target} ended: {error.strerror or error}. It needs 2.7 GB. Make room or bring the folder back "
+            "and run again: it goes on where it stopped."
+        ) from error
+    _written[name] = target
     return name
+
+
+_written: dict[str, Path] = {}  # by name
+_deleted: Counter[str] = Counter()  # how often a file was found deleted that had been written
+
+
+def times_deleted(filename: str) -> int:
+    """How often a converted file has gone since: each time there is something to do again."""
+    name = re.sub(r"(\.safetensors)?$", ".safetensors", filename, flags=re.IGNORECASE, count=1)
+    if name in _written and not _written[name].exists():
+        del _written[name]
+        _deleted[name] += 1
+    return _deleted[name]
+
+
+def writable(folders: Sequence[str]) -> Path:
+    """The first folder in which a file can be made; it is made itself where it does not exist. Raises ValueError."""
+    problems = []
+    for folder in folders:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return Path(folder)
+        except OSError as error:
+            problems.append(f"{folder} ({error.strerror or error})")
+    raise ValueError(
+        f"No folder for referees can be written: {', '.join(problems)}. Make one of them writable, or give another one "
+        "in extra_model_paths.yaml under 'referee'."
+    )
