@@ -24,7 +24,7 @@ class RefereeScore(Node):
                 "image text score", "top k", "filter images",
             ],
             inputs=[
-                io.Image.Input("images", tooltip="A batch of images to judge."),
+                io.Image.Input("images", tooltip="A batch of images to judge; transparent ones on white."),
                 Loss.Input("loss", tooltip="What they are judged by: the text and the weights of its terms."),
                 io.Int.Input(
                     "keep", default=0, min=0, max=4096,
@@ -45,7 +45,7 @@ class RefereeScore(Node):
                     tooltip="Probability of a match for each image passed on, from 0 to 1. None without a matching "
                     "loss.",
                 ),
-                io.String.Output("report", tooltip="The losses of each image, in the order they came in."),
+                io.String.Output("report", tooltip="The losses of each image, best match first."),
             ],
         )  # fmt: skip
 
@@ -75,7 +75,7 @@ class RefereeScore(Node):
         scores.write_into(cls.hidden, "Score Images", order)
         ranked = images[torch.tensor(order, device=images.device)]
         best = NoLatents() if latents is None else _rows(latents, order)
-        return io.NodeOutput(ranked, best, best_loss, [scores.matches[i] for i in order], scores.report())
+        return io.NodeOutput(ranked, best, best_loss, [scores.matches[i] for i in order], scores.report(ranked=True))
 
 
 class NoLatents(dict):
@@ -94,8 +94,10 @@ class NoLatents(dict):
 
 def _rows(latents: dict, order: list[int]) -> dict:
     """The chosen images of a LATENT, with what belongs to each of them."""
-    count = len(latents["samples"])
-    chosen = {}
+    from .bridge.latents import rows_that_fit
+
+    count, chosen = len(latents["samples"]), {}
+    latents, _ = rows_that_fit(latents)
     for name, value in latents.items():
         if isinstance(value, torch.Tensor) and len(value) == count:
             value = value[torch.tensor(order, device=value.device)]

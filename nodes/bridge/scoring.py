@@ -13,6 +13,9 @@ from ...referee_core.losses import plain_loss
 from ..sockets import LoadedLoss
 from .memory import load_whole, memory_for
 
+MOST_SAVED = 64
+"""Images whose numbers a file carries: each file of a batch carries those of all."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -22,7 +25,7 @@ class Scores:
         losses: NaN or infinity where the image or what the referee made of it is not finite.
         terms: the loss's unweighted parts by name; none where the image is not finite.
         matches: probability of a match, None where the loss has no such term or it is not finite.
-        texts: what the images were judged against.
+        texts: what the images were judged against. matching: names of the terms that say whether one matches.
         origins: how each was made, where that is known: {"seed": 8, "steps": 20}.
     """
 
@@ -30,21 +33,29 @@ class Scores:
     terms: list[dict[str, float]]
     matches: list[float | None]
     texts: list[str]
+    matching: Sequence[str] = ()
     origins: Sequence[dict[str, int]] = ()
 
     def ranking(self) -> list[int]:
         """Indices of the images, lowest loss first; what is not finite comes last."""
         return sorted(range(len(self.losses)), key=lambda i: (not math.isfinite(self.losses[i]), self.losses[i]))
 
-    def report(self) -> str:
-        """One line an image."""
-        lines = map(numbers, self.losses, self.terms, self.matches)
-        return "\n".join(f"image {i}: {line}" for i, line in enumerate(lines, 1))
+    def report(self, ranked: bool = False) -> str:
+        """One line an image, in the order in which they came: "image 3: loss 1.203 · ...". ranked: best first, as
+        "1. image 3: loss 1.203 · ..."."""
+        rows = zip(self.losses, self.terms, self.matches, strict=True)
+        lines = [f"image {i}: {numbers(*row, self.matching)}" for i, row in enumerate(rows, 1)]
+        if ranked:
+            lines = [f"{rank}. {lines[i]}" for rank, i in enumerate(self.ranking(), 1)]
+        texts = [f"text {i}: {text}" for i, text in enumerate(self.texts, 1)] if len(self.texts) > 1 else []
+        return "\n".join([*lines, *texts])
 
     def write_into(self, hidden: Any, display_name: str, order: Sequence[int] | None = None) -> None:
         """Add the numbers to what ComfyUI's save nodes write into the files of this run, beside the workflow:
 
         {"referee": {"Score Images (#7)": {"text": [...], "images": [{"image": 1, "match": 0.94, "loss": 1.2, ...}]}}}
+
+        Of more than MOST_SAVED images the first ones are written, and how many were "left_out".
 
         Args:
             hidden: the node's hidden inputs. Nothing is written if they hold no dictionary for the files.
@@ -61,14 +72,19 @@ class Scores:
             nodes[key] = {"text": [], "images": []}
         texts, images = nodes[key]["text"], nodes[key]["images"]
         texts += [text for text in self.texts if text not in texts]
-        for i in range(len(self.losses)) if order is None else order:
+        shown = list(range(len(self.losses)) if order is None else order)
+        room = MOST_SAVED - len(images)
+        if len(shown) > room:
+            nodes[key]["left_out"] = nodes[key].get("left_out", 0) + len(shown) - room
+        for i in shown[:room]:
             origin = self.origins[i] if self.origins else {}
             rated = {"match": self.matches[i], "loss": self.losses[i], **self.terms[i]}
             images.append({"image": len(images) + 1, **origin, **{name: _json(value) for name, value in rated.items()}})
 
 
 def score(loss: LoadedLoss, images: torch.Tensor, after_each: Callable[[], Any] = lambda: None) -> Scores:
-    """Judge a batch of images [B, H, W, C], one at a time. Images that are not finite are left to the end unjudged."""
+    """Judge a batch of images [B, H, W, C], one at a time; transparent ones on white, as a page shows them. Images that
+    are not finite are left to the end unjudged."""
     load_whole(list(loss.patchers), [], 0)
     device = loss.patchers[0].load_device
     losses, terms, matches = [], [], []
@@ -77,26 +93,34 @@ def score(loss: LoadedLoss, images: torch.Tensor, after_each: Callable[[], Any] 
         total, found, match = torch.tensor(math.nan), {}, None
         if image.isfinite().all():
             with memory_for("judging an image"):
-                total, found = plain_loss(loss.loss, image[None, ..., :3].movedim(-1, 1).to(device))
+                total, found = plain_loss(loss.loss, _on_white(image)[None].movedim(-1, 1).to(device))
             match = loss.loss.match(found)
         losses.append(float(total))
         terms.append({name: float(value) for name, value in found.items()})
         matches.append(float(match) if match is not None and match.isfinite() else None)
         after_each()
-    return Scores(losses, terms, matches, texts_of(loss))
+    return Scores(losses, terms, matches, loss.loss.texts(), loss.loss.matching())
 
 
-def numbers(loss: float, terms: dict[str, float], match: float | None) -> str:
-    """As "loss 1.203 · match 0.936 · itm 0.066 · caption 1.137"."""
+def _on_white(image: torch.Tensor) -> torch.Tensor:
+    """[H, W, 3 or 4] -> [H, W, 3]; under a transparent pixel may lie any colour."""
+    colours, alpha = image[..., :3], image[..., 3:].float()
+    return colours * alpha + (1 - alpha) if alpha.shape[-1] else colours
+
+
+def numbers(loss: float, terms: dict[str, float], match: float | None, matching: Sequence[str] = ()) -> str:
+    """As "loss 1.203 · match 0.936 · itm 0.066 · caption 1.137"; of several texts
+    "loss 2.514 · match 0.284 · text 1 match 0.936 · text 2 match 0.284"."""
     if not terms:
         return "not finite (NaN or infinity), so it ranks last: the VAE that decoded it may need bf16 or fp32"
-    named = {"loss": loss, "match": match, **terms}
+    named = {"loss": loss, "match": match}
+    for name, value in terms.items():
+        text, _, term = name.rpartition(".")
+        says_match = bool(text) and name in matching
+        named[f"text {text} {'match' if says_match else term}" if text else term] = (
+            math.exp(-value) if says_match else value
+        )
     return " · ".join(f"{name} {value:.3f}" for name, value in named.items() if value is not None)
-
-
-def texts_of(loss: LoadedLoss) -> list[str]:
-    """What images are judged against, as the referees read it."""
-    return [getattr(part.text, "text", str(part.text)) for part in loss.loss.bound]
 
 
 def title_of(workflow: Any, node_id: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from comfyui.conftest import Demo, queue_until
+from comfyui.conftest import PROMPT, Demo, queue_until
 from scripts.server import PromptError
 
 COLOURS = (0x0000FF, 0xFFFFFF, 0xFF0000, 0x808080)
@@ -89,10 +89,12 @@ def test_images_come_out_in_the_order_of_their_losses(server):
     for one in alone:
         shown = one.show(one.best_loss)[0]
         losses.append(float(server.run(one)[shown]["text"][0]))
-    assert losses_in(outputs[report]["text"][0]) == pytest.approx(losses, abs=1e-3)
+    assert losses_in(outputs[report]["text"][0]) == pytest.approx(sorted(losses), abs=1e-3)
     assert float(outputs[best]["text"][0]) == pytest.approx(min(losses), abs=1e-5)
     order = sorted(range(len(losses)), key=losses.__getitem__)
     assert order != list(range(len(losses)))  # else the ranking would not show
+    named = [f"{rank}. image {i + 1}" for rank, i in enumerate(order, 1)]
+    assert [line.split(":")[0] for line in outputs[report]["text"][0].splitlines()] == named
     pictures = [e for o in outputs.values() for e in o.get("images", [])]
     found = [Image.open(io.BytesIO(server.image(e))).getpixel((9, 9)) for e in pictures]
     assert found == [tuple(COLOURS[i].to_bytes(3, "big")) for i in order[:3]]
@@ -105,11 +107,13 @@ def test_a_combined_loss_is_reported_term_by_term(server):
     image = graph.add("EmptyImage", width=64, height=64, batch_size=1, color=0x0000FF)[0]
     report = graph.add("RefereeScore", images=image, loss=both, keep=0)[4]
     shown = graph.add("PreviewAny", source=report)[0][0]
-    parts = server.run(graph)[shown]["text"][0].removeprefix("image 1: ").split(" · ")
-    numbers = {name: float(value) for name, value in (part.split(" ") for part in parts)}
-    terms = numbers["1.itm"] + numbers["1.caption"] + 0.5 * numbers["2.itm"]
-    assert numbers["loss"] == pytest.approx(terms, abs=2e-3)
-    assert numbers["match"] == pytest.approx(math.exp(-max(numbers["1.itm"], numbers["2.itm"])), abs=2e-3)
+    line, *texts = server.run(graph)[shown]["text"][0].splitlines()
+    assert texts == [f"text 1: {PROMPT}", "text 2: a blue square"]
+    parts = line.removeprefix("1. image 1: ").split(" · ")
+    numbers = {name: float(value) for name, value in (part.rsplit(" ", 1) for part in parts)}
+    itm = [-math.log(numbers[f"text {i} match"]) for i in (1, 2)]
+    assert numbers["loss"] == pytest.approx(itm[0] + numbers["text 1 caption"] + 0.5 * itm[1], rel=0.02)
+    assert numbers["match"] == min(numbers["text 1 match"], numbers["text 2 match"])
 
 
 def test_cancel_ends_it_between_two_images_of_a_batch(server):
@@ -140,8 +144,8 @@ def test_a_picture_of_nan_ranks_last_and_the_others_as_without_it(server, broken
     outputs = run(server, graph, {"id": "a", "nodes": []})
     texts = outputs[shown[0]]["text"][0].splitlines()
     losses = [float(outputs[node]["text"][0]) for node in alone]
-    assert texts[place].startswith(f"image {place + 1}: not finite (NaN")
-    assert losses_in("\n".join(t for i, t in enumerate(texts) if i != place)) == pytest.approx(losses, abs=1e-3)
+    assert texts[2].startswith(f"3. image {place + 1}: not finite (NaN")
+    assert losses_in("\n".join(texts[:2])) == pytest.approx(sorted(losses), abs=1e-3)
     assert float(outputs[shown[1]]["text"][0]) == pytest.approx(min(losses), abs=1e-5)
     assert outputs[shown[2]]["text"][2] == "None"
     for info in saved(server, outputs, f"nan{place}"):
@@ -179,9 +183,10 @@ def test_the_latents_come_out_in_the_images_order(server, latents):
     images = graph.add("VAEDecode", samples=given, vae=graph.vae)[0]
     _, latent, _, _, report = graph.add("RefereeScore", images=images, loss=graph.loss, keep=2, latents=given)[:5]
     shown = graph.add("PreviewAny", source=report)[0][0]
-    losses = losses_in(server.run(graph)[shown]["text"][0])
+    lines = server.run(graph)[shown]["text"][0].splitlines()
     graph.save(latent, "kept")
-    order = sorted(range(4), key=losses.__getitem__)
+    order = [int(line.split("image ")[1].split(":")[0]) - 1 for line in lines]
+    assert sorted(order) == [0, 1, 2, 3] and losses_in("\n".join(lines)) == sorted(losses_in("\n".join(lines)))
     assert torch.equal(latents(graph)["kept"], samples[order[:2]])
 
 
@@ -263,4 +268,34 @@ def test_extra_data_that_is_text_does_not_end_a_run(server):
     graph = Scored([0xFF0000])
     graph.optimise(steps=2)
     shown = graph.show(graph.report)[0]
-    assert run(server, graph, extra_pnginfo="mine")[shown]["text"][0].startswith("image 1: loss")
+    assert run(server, graph, extra_pnginfo="mine")[shown]["text"][0].startswith("1. image 1: loss")
+
+
+def test_a_transparent_picture_is_judged_on_white_not_by_its_hidden_colours(server):
+    """A red picture, transparent all over, is a white one."""
+    graph = Scored([0xFFFFFF])
+    mask = graph.add("SolidMask", value=1.0, width=64, height=64)[0]  # ComfyUI's masks say what is transparent
+    clear = graph.add("JoinImageWithAlpha", image=graph.plain(0xFF0000), alpha=mask)[0]
+    half = graph.add("SolidMask", value=0.5, width=64, height=64)[0]
+    pink = graph.add("JoinImageWithAlpha", image=graph.plain(0xFF0000), alpha=half)[0]
+    losses = {}
+    for name, image in {"white": graph.images, "clear": clear, "pink": pink, "as pink": graph.plain(0xFF8080)}.items():
+        graph.score(images=image)
+        (losses[name],) = graph.show(graph.best_loss)
+    outputs = server.run(graph)
+    white, clear, pink, as_pink = (float(outputs[losses[n]]["text"][0]) for n in losses)
+    assert clear == pytest.approx(white, abs=1e-5) and pink == pytest.approx(as_pink, abs=0.02)
+    assert abs(pink - white) > 0.05
+
+
+def test_what_a_file_carries_does_not_grow_with_the_square_of_the_batch(server):
+    graph = Scored()
+    graph.score(images=graph.plain(0x00FF00, 300))
+    graph.add(
+        "SaveImage",
+        images=graph.add("ImageFromBatch", image=graph.ranked, batch_index=299, length=1)[0],
+        filename_prefix="many",
+    )
+    (info,) = saved(server, run(server, graph, {"id": "a", "nodes": []}), "many")
+    entry = strict(info["referee"])[f"Score Images (#{graph.id})"]
+    assert len(entry["images"]) + entry["left_out"] == 300 and len(info["referee"]) < 20_000
