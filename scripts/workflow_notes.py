@@ -153,8 +153,8 @@ Losses**.
 """
 SEARCH_ABOUT = """
 *Try seeds until one obeys.* **Referee Guidance** lets the referee take part in the sampling, and **Search Until It
-Obeys** samples seed after seed, lets the referee judge each picture by several random views, and stops at the first that
-matches. With the small models this pair is right most often for its cost. It needs no download: press **Run**.
+Obeys** samples seed after seed, lets the referee judge each picture by several random views, and stops at the first
+that matches. With the small models this pair is right most often for its cost. It needs no download: press **Run**.
 
 - **attempts**: how many seeds at most. If none matches, the best one comes out.
 - **stop_at**: how sure the referee must be. Higher is stricter and takes longer.

@@ -1,4 +1,4 @@
-"""The pack lies in custom_nodes twice, cloned and unpacked from an archive: ComfyUI starts, and one of them does the work."""
+"""The pack lies in custom_nodes twice, cloned and unpacked from an archive: ComfyUI starts and the pack works."""
 
 from comfyui.conftest import Demo
 from scripts.environment import find_comfyui

@@ -1,6 +1,7 @@
 """Each map of a view against kornia's own, with the same parameters; and that there is one interpolation for all."""
 
 import math
+from dataclasses import replace
 
 import kornia.augmentation as K
 import pytest
@@ -8,6 +9,7 @@ import torch
 from kornia.geometry import get_affine_matrix2d, get_perspective_transform, warp_affine, warp_perspective
 from scipy.ndimage import map_coordinates
 
+from referee_core.augment import PAPER
 from referee_core.views import affine, change_colours, erase, moved, resample, shift_hue, tilted
 
 HEIGHT, WIDTH, COUNT = 20, 28, 6
@@ -138,3 +140,14 @@ def test_the_box_is_kornias():
     params |= {"values": torch.zeros(2), "batch_prob": torch.ones(2)}
     images = random(2, 3, HEIGHT, WIDTH, seed=9)
     assert torch.equal(erase(images, corner, sides), K.RandomErasing(p=1.0)(images, params=params))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_views_of_half_precision_pictures_show_the_same(kind):
+    """As ComfyUI's --fp16-intermediates gives them; at a size whose places fp16 cannot count."""
+    picture = torch.rand(2, 3, 24, 2600, generator=torch.Generator().manual_seed(1)).to(kind)
+    for noise in (0.0, 0.1):
+        strong = replace(PAPER, noise=noise)
+        expected, found = (strong(x, torch.Generator().manual_seed(3)) for x in (picture.float(), picture))
+        assert found.dtype == kind and found.isfinite().all()
+        assert (found.float() - expected).abs().max() < 20 * torch.finfo(kind).eps
