@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import comfy.sample
@@ -53,6 +55,10 @@ def run(
     latent_format, unknown_scale = choose_latent_format(setup.vae, *given)
     for note in filter(None, (misfit, unknown_scale, demo_note(setup.vae, prior, setup.settings))):
         setup.note(note)
+    models = {"vae": _identify(setup.vae.patcher), "model of the prior": prior and _identify(prior.model)}
+    models["cfg of the prior"] = prior and prior.cfg
+    if setup.resume is not None:
+        setup.resume.check(models)
     start = _judge_start(setup, latent, result)
     if start is not None and all(start.matches):
         setup.note(f"nothing to do: the picture that came in matches already ({start.describe()})")
@@ -78,8 +84,18 @@ def run(
     samples, image = _choose(setup, start, made, result)
     with torch.inference_mode(False):  # the state may be resumed, in which Adam writes to it
         history.finish(image.movedim(-1, 1))
+    if history.state is not None:
+        history.state.about.update(models)
     out = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
     return out | {"samples": samples}, image
+
+
+_names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def _identify(patcher: Any) -> tuple[str, str]:
+    """Which model this is, and how it is patched; the same model loaded anew is another one."""
+    return _names.setdefault(patcher.model, uuid4().hex), str(patcher.patches_uuid)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import time
 
 import pytest
@@ -105,15 +104,19 @@ def test_a_combined_loss_is_reported_term_by_term(server):
     other = graph.add("RefereeLoss", referee=graph.referee, text="a blue square", itm_weight=1.0, caption_weight=0.0)[0]
     both = graph.add("RefereeCombineLosses", losses__loss_0=graph.loss, losses__loss_1=other, weights="1, 0.5")[0]
     image = graph.add("EmptyImage", width=64, height=64, batch_size=1, color=0x0000FF)[0]
-    report = graph.add("RefereeScore", images=image, loss=both, keep=0)[4]
-    shown = graph.add("PreviewAny", source=report)[0][0]
-    line, *texts = server.run(graph)[shown]["text"][0].splitlines()
+    reports = [graph.add("RefereeScore", images=image, loss=loss, keep=0)[4] for loss in (graph.loss, other, both)]
+    shown = [graph.add("PreviewAny", source=report)[0][0] for report in reports]
+    outputs = server.run(graph)
+    (first, *_), (second, *_), (line, *texts) = (outputs[node]["text"][0].splitlines() for node in shown)
     assert texts == [f"text 1: {PROMPT}", "text 2: a blue square"]
-    parts = line.removeprefix("1. image 1: ").split(" · ")
-    numbers = {name: float(value) for name, value in (part.rsplit(" ", 1) for part in parts)}
-    itm = [-math.log(numbers[f"text {i} match"]) for i in (1, 2)]
-    assert numbers["loss"] == pytest.approx(itm[0] + numbers["text 1 caption"] + 0.5 * itm[1], rel=0.02)
-    assert numbers["match"] == min(numbers["text 1 match"], numbers["text 2 match"])
+    first, second, both = (
+        {name: float(value) for name, value in (p.rsplit(" ", 1) for p in row.split(": ")[1].split(" · "))}
+        for row in (first, second, line)
+    )
+    assert both["loss"] == pytest.approx(first["loss"] + 0.5 * second["loss"], abs=2e-3)
+    assert both["match"] == min(first["match"], second["match"])
+    assert both["text 1 match"] == first["match"] and both["text 2 match"] == second["match"]
+    assert both["text 1 caption"] == first["caption"]
 
 
 def test_cancel_ends_it_between_two_images_of_a_batch(server):
@@ -284,8 +287,8 @@ def test_a_transparent_picture_is_judged_on_white_not_by_its_hidden_colours(serv
         (losses[name],) = graph.show(graph.best_loss)
     outputs = server.run(graph)
     white, clear, pink, as_pink = (float(outputs[losses[n]]["text"][0]) for n in losses)
-    assert clear == pytest.approx(white, abs=1e-5) and pink == pytest.approx(as_pink, abs=0.02)
-    assert abs(pink - white) > 0.05
+    assert clear == pytest.approx(white, abs=1e-5) and pink == pytest.approx(as_pink, abs=0.1)
+    assert abs(pink - white) > 0.5
 
 
 def test_what_a_file_carries_does_not_grow_with_the_square_of_the_batch(server):

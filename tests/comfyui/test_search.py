@@ -305,12 +305,12 @@ def test_cancel_and_failure_are_said_on_the_node(server):
 
 
 def test_finish_now_gives_out_the_best_so_far(server):
-    graph = Searched(steps=200)
-    graph.search(attempts=200, stop_at=0.0, keep=200)
-    asked = queue_until(server, graph, graph.id, steps=230, workflow="finished")
+    graph = Searched(steps=100)
+    graph.search(attempts=30, stop_at=0.0, keep=30)
+    asked = queue_until(server, graph, graph.id, steps=130, workflow="finished")
     assert server.post("/referee/finish", {"workflow": "finished", "node": graph.id}) is True
     report = text(server.wait(asked)["outputs"], graph.report).splitlines()
-    assert len(report) == 2 and re.search(r"finished by hand after step \d+ of 200$", report[-1])
+    assert len(report) == 2 and re.search(r"finished by hand after step \d+ of 100$", report[-1])
     (run,) = server.get("/referee/curves?workflow=finished")
-    assert run["status"].endswith(f"{len(report)} of 200 attempts · finished by hand")
+    assert run["status"].endswith(f"{len(report)} of 30 attempts · finished by hand")
     assert server.post("/referee/finish", {"workflow": "finished", "node": graph.id}) is False
