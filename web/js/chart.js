@@ -4,6 +4,7 @@
 // functions it needs it does nothing.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { finishButton, offer } from "./finish.js";
 import { draw } from "./plot.js";
 
 const NODES = ["RefereeOptimizer", "RefereeSearch", "RefereeGuidance", "RefereeRounds"]; // whose runs are shown
@@ -11,18 +12,18 @@ const WIDTH = 430; // of a new node, so that the status line fits
 const CHART = 110, STATUS = 20, PICTURE = 200; // heights
 
 const runs = new Map(); // "workflow|path" -> run
-const panels = new WeakMap(); // node -> {element, canvas, status, picture}
+const panels = new WeakMap(); // node -> {element, canvas, finish, status, picture}
 const opened = new Map(); // id of a subgraph -> path of the node through which the user looks into it
 
 const rootGraph = () => app.rootGraph ?? app.graph;
 const shows = (node) => NODES.includes(node.comfyClass ?? node.type) || holds(node);
 const holds = (node) => Boolean(node.subgraph?.nodes?.some(shows));
 
-// A message is new rows, and what has changed; one without rows, status and picture begins a run.
+// A message is new rows, and what has changed; "running" is true in a run's first message, false in its last.
 function take({ rows, ...news }) {
   const key = `${news.workflow}|${news.node}`;
-  const begins = !rows.length && !news.status;
-  if (begins || !runs.has(key)) runs.set(key, { rows: [], status: "", picture: "" });
+  if (news.running) runs.delete(key);
+  if (!runs.has(key)) runs.set(key, { rows: [], status: "", picture: "", running: true });
   const run = Object.assign(runs.get(key), news);
   run.rows.push(...rows);
   show(run);
@@ -45,11 +46,18 @@ function nodesOf({ workflow, node: path }) {
   return found;
 }
 
+// The node whose run it is.
+function innermost(path) {
+  const inside = (node, id) => node?.subgraph?.getNodeById(id);
+  return String(path).split(":").reduce(inside, { subgraph: rootGraph() });
+}
+
 function show(run) {
   for (const node of nodesOf(run)) {
     const panel = panels.get(node);
     if (!panel) continue;
     draw(panel.canvas, run, CHART);
+    offer(panel.finish, run, innermost(run.node));
     if (panel.status) panel.status.textContent = run.status;
     if (panel.picture && run.picture) panel.picture.src = run.picture;
     node.setDirtyCanvas?.(true, true);
@@ -59,11 +67,20 @@ function show(run) {
 // Status and picture of a node that is no subgraph are ComfyUI's to show, so it is told again what it has told before.
 async function tellAgain(run) {
   const id = run.node;
+  if (!nodesOf(run).length) return; // another graph is open by now
   if (run.status) api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId: id, text: run.status } }));
   if (!run.picture) return;
   const blob = await (await fetch(run.picture)).blob();
+  if (!nodesOf(run).length) return;
   const ids = { nodeId: id, displayNodeId: id, parentNodeId: id, realNodeId: id };
   api.dispatchEvent(new CustomEvent("b_preview_with_metadata", { detail: { blob, ...ids } }));
+}
+
+// ComfyUI shows these by the node's id alone, which another graph's node may have.
+function keepApart(event) {
+  const id = String(event.detail.nodeId);
+  const run = [...runs.values()].findLast(({ running, node }) => running && node === id);
+  if (run?.workflow && run.workflow !== rootGraph()?.id) event.stopImmediatePropagation();
 }
 
 async function fetchMissed() {
@@ -94,7 +111,7 @@ function part(tag, height, parent) {
 function addPanel(node) {
   if (panels.has(node) || typeof node.addDOMWidget !== "function") return;
   const element = document.createElement("div");
-  const panel = { element, canvas: part("canvas", CHART, element) };
+  const panel = { element, canvas: part("canvas", CHART, element), finish: finishButton(element) };
   let height = CHART;
   if (holds(node)) {
     panel.status = part("div", STATUS, element);
@@ -145,7 +162,9 @@ function lookInto({ subgraph, fromNode }) {
   opened.set(subgraph.id, above ? `${above}:${fromNode.id}` : String(fromNode.id));
   for (const node of subgraph.nodes) {
     const panel = panels.get(node);
-    if (panel) draw(panel.canvas, { steps: 0, rows: [] }, CHART);
+    if (!panel) continue;
+    draw(panel.canvas, { steps: 0, rows: [] }, CHART);
+    panel.finish.hidden = true;
   }
   for (const run of runs.values()) show(run);
 }
@@ -154,6 +173,7 @@ app.registerExtension({
   name: "Referee.Chart",
   setup() {
     api.addEventListener("referee.steps", ({ detail }) => take(detail));
+    for (const told of ["progress_text", "b_preview_with_metadata"]) api.addEventListener(told, keepApart, true);
     app.canvas?.canvas?.addEventListener("subgraph-opened", ({ detail }) => lookInto(detail));
   },
   nodeCreated(node) {

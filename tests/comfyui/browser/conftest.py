@@ -47,20 +47,37 @@ class Editor:
         self.page.wait_for_function("n => app.graph.nodes.length === n", arg=len(workflow["nodes"]))
         self.page.wait_for_timeout(500)
 
+    def template(self, name: str) -> None:
+        """Open a bundled graph by a click in the templates dialog."""
+        self.page.evaluate("window.before = app.graph.nodes[0]")
+        self.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        self.page.get_by_text("ComfyUI-Referee", exact=True).first.click()
+        self.page.locator(f'[data-testid="template-workflow-{name}"]').first.click()
+        self.page.wait_for_function("app.graph.nodes.length && app.graph.nodes[0] !== window.before")
+        self.page.wait_for_timeout(1500)
+
     def sent(self) -> dict:
         """The prompt that Queue would send."""
         return self.page.evaluate("async () => JSON.parse(JSON.stringify((await app.graphToPrompt()).output))")
 
-    def run(self) -> dict:
-        """Queue the graph and wait; its entry in the history."""
-        before = self.server.get("/history")
+    def queue(self) -> None:
+        self.before = self.server.get("/history")
         self.page.evaluate("app.queuePrompt(0)")
+
+    def wait(self) -> dict:
+        """Until what was queued has ended; its entry in the history."""
         end = time.monotonic() + 600
-        while len(after := self.server.get("/history")) == len(before):
+        while len(after := self.server.get("/history")) == len(self.before):
             assert time.monotonic() < end, "the run did not end"
             self.page.wait_for_timeout(300)
         self.page.wait_for_timeout(1000)
-        (entry,) = (after[key] for key in after.keys() - before.keys())
+        (entry,) = (after[key] for key in after.keys() - self.before.keys())
+        return entry
+
+    def run(self) -> dict:
+        """Queue the graph and wait for its success; its entry in the history."""
+        self.queue()
+        entry = self.wait()
         failed = dict(entry["status"]["messages"]).get("execution_error")
         assert failed is None, failed["exception_message"]
         return entry

@@ -130,7 +130,7 @@ def test_two_instances_show_their_own_runs(any_editor, graph):
         const api = window.comfyAPI.api.api, workflow = app.graph.id
         const told = extra => api.dispatchEvent(new CustomEvent("referee.steps", {
             detail: {workflow, node, steps: 9, ...extra}}))
-        told({rows: [], status: "", picture: ""})
+        told({rows: [], status: "", picture: "", running: true})
         const row = step => ({step, marked: false, scalars: {loss: {loss: 1}}})
         told({rows: [...Array(rows).keys()].map(row), status})
     }"""

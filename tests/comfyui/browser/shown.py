@@ -1,0 +1,48 @@
+"""What a test reads off the editor, and the graphs that it opens there."""
+
+import json
+
+from comfyui.browser.conftest import Editor
+from scripts.server import PACK
+
+CHART, FINISH = "canvas.referee-chart", ".referee-finish"
+RUNNERS = "app.graph.nodes.filter(n => ['RefereeOptimizer', 'RefereeSearch'].includes(n.type))"
+
+
+def template(part: str) -> dict:
+    """The bundled graph with this in its name."""
+    (path,) = PACK.glob(f"workflows/*{part}*.json")
+    return json.loads(path.read_text())
+
+
+def demo_of(steps: int) -> dict:
+    """The graph of three optimizers and a KSampler, with short runs."""
+    workflow = template("four ways")
+    for node in optimizers(workflow):
+        values = node["widgets_values"]
+        assert values[2:4] == [160, "paper"] and values[9:11] == [10, "last"]
+        values[2], values[9] = steps, 1  # steps and tail
+    return workflow
+
+
+def optimizers(workflow: dict) -> list[dict]:
+    return [node for node in workflow["nodes"] if node["type"] == "RefereeOptimizer"]
+
+
+def rows(editor: Editor) -> list[int]:
+    return editor.page.eval_on_selector_all(CHART, "charts => charts.map(c => Number(c.dataset.steps || 0))")
+
+
+def texts(editor: Editor) -> list[str | None]:
+    """The status line of each optimizer and search."""
+    line = "n => n.widgets.find(w => w.name.includes('text-preview'))?.value ?? null"
+    return editor.page.evaluate(f"{RUNNERS}.map({line})")
+
+
+def pictures(editor: Editor) -> list[list[int] | None]:
+    """[width, height] of the picture on each optimizer and search."""
+    see_all = "app.canvas.ds.scale = 0.2; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true)"
+    editor.page.evaluate(f"() => {{ {see_all} }}")  # what is out of sight has no picture
+    editor.page.wait_for_timeout(500)
+    size = "n => (n.imgs ?? []).map(i => [i.naturalWidth, i.naturalHeight])[0] ?? null"
+    return editor.page.evaluate(f"{RUNNERS}.map({size})")
