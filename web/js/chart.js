@@ -10,6 +10,7 @@ import { draw } from "./plot.js";
 const NODES = ["RefereeOptimizer", "RefereeSearch", "RefereeGuidance", "RefereeRounds"]; // whose runs are shown
 const WIDTH = 430; // of a new node, so that the status line fits
 const CHART = 110, STATUS = 20, PICTURE = 200; // heights
+const TOLD = ["progress_text", "b_preview_with_metadata"]; // ComfyUI's own messages of a text and a picture on a node
 
 const runs = new Map(); // "workflow|path" -> run
 const panels = new WeakMap(); // node -> {element, canvas, finish, status, picture}
@@ -76,11 +77,42 @@ async function tellAgain(run) {
   api.dispatchEvent(new CustomEvent("b_preview_with_metadata", { detail: { blob, ...ids } }));
 }
 
-// ComfyUI shows these by the node's id alone, which another graph's node may have.
-function keepApart(event) {
-  const id = String(event.detail.nodeId);
-  const run = [...runs.values()].findLast(({ running, node }) => running && node === id);
-  if (run?.workflow && run.workflow !== rootGraph()?.id) event.stopImmediatePropagation();
+// ComfyUI shows texts and previews by the node's id alone, which another graph's node may have.
+function keepApart() {
+  const dispatch = api.dispatchCustomEvent;
+  if (!dispatch) return;
+  api.dispatchCustomEvent = function (type, detail) {
+    return (TOLD.includes(type) && isElsewhere(detail.nodeId)) || dispatch.call(this, type, detail);
+  };
+}
+
+function isElsewhere(id) {
+  const run = [...runs.values()].findLast(({ running, node }) => running && node === String(id));
+  return Boolean(run?.workflow) && run.workflow !== rootGraph()?.id;
+}
+
+// A node that the server refuses to run must not keep the line of its last run.
+function watchRefusals() {
+  const queue = api.queuePrompt;
+  api.queuePrompt = async function (number, prompt, ...rest) {
+    const refused = (answer) => refuse(prompt.workflow?.id, Object.keys(answer?.node_errors ?? {}));
+    try {
+      const answer = await queue.call(this, number, prompt, ...rest);
+      refused(answer);
+      return answer;
+    } catch (error) {
+      refused(error.response);
+      throw error;
+    }
+  };
+}
+
+function refuse(workflow, nodes) {
+  for (const run of nodes.map((node) => runs.get(`${workflow}|${node}`)).filter(Boolean)) {
+    Object.assign(run, { rows: [], status: "not run: see its error" });
+    show(run);
+    tellAgain(run);
+  }
 }
 
 async function fetchMissed() {
@@ -173,7 +205,8 @@ app.registerExtension({
   name: "Referee.Chart",
   setup() {
     api.addEventListener("referee.steps", ({ detail }) => take(detail));
-    for (const told of ["progress_text", "b_preview_with_metadata"]) api.addEventListener(told, keepApart, true);
+    keepApart();
+    watchRefusals();
     app.canvas?.canvas?.addEventListener("subgraph-opened", ({ detail }) => lookInto(detail));
   },
   nodeCreated(node) {

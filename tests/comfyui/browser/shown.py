@@ -41,8 +41,12 @@ def texts(editor: Editor) -> list[str | None]:
 
 def pictures(editor: Editor) -> list[list[int] | None]:
     """[width, height] of the picture on each optimizer and search."""
-    see_all = "app.canvas.ds.scale = 0.2; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true)"
-    editor.page.evaluate(f"() => {{ {see_all} }}")  # what is out of sight has no picture
+    see = "([scale, offset]) => { Object.assign(app.canvas.ds, {scale, offset}); app.canvas.setDirty(true, true) }"
+    before = editor.page.evaluate("[app.canvas.ds.scale, [...app.canvas.ds.offset]]")
+    editor.page.evaluate(see, [0.2, [0, 0]])  # what is out of sight has no picture
     editor.page.wait_for_timeout(500)
     size = "n => (n.imgs ?? []).map(i => [i.naturalWidth, i.naturalHeight])[0] ?? null"
-    return editor.page.evaluate(f"{RUNNERS}.map({size})")
+    found = editor.page.evaluate(f"{RUNNERS}.map({size})")
+    editor.page.evaluate(see, before)
+    editor.page.wait_for_timeout(500)
+    return found
