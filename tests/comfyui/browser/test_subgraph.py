@@ -70,7 +70,7 @@ def test_what_is_typed_survives_saving_and_loading(any_editor, graph):
     assert not any("proxyWidgetErrorQuarantine" in node["properties"] for node in saved(any_editor)["nodes"])
 
 
-def test_it_shows_the_run_inside_and_comes_back_from_the_picture(any_editor, any_server, graph):
+def test_it_shows_the_run_inside_and_its_values_come_back_from_the_picture(any_editor, any_server, graph):
     any_editor.load(graph)
     type_in(any_editor, TYPED)
     any_editor.page.evaluate(STATUSES)
@@ -85,6 +85,9 @@ def test_it_shows_the_run_inside_and_comes_back_from_the_picture(any_editor, any
     ((picture,),) = (output["images"] for output in ended["outputs"].values() if output.get("images"))
     png = base64.b64encode(any_server.image(picture)).decode()
     any_editor.reload()
+    page.wait_for_timeout(1000)
+    assert_panel(page, status, 12)
+    page.evaluate("window.before = app.graph.nodes[0]")
     page.evaluate(
         """async png => {
             const bytes = Uint8Array.from(atob(png), c => c.charCodeAt(0))
@@ -92,10 +95,10 @@ def test_it_shows_the_run_inside_and_comes_back_from_the_picture(any_editor, any
         }""",
         png,
     )
-    page.wait_for_function(f"!!{HOST}")
+    page.wait_for_function(f"!!{HOST} && app.graph.nodes[0] !== window.before")
     page.wait_for_timeout(1000)
     assert shown(any_editor) == used(any_editor) == TYPED
-    assert_panel(page, status, 12)
+    assert page.locator(".referee-status:visible").inner_text() == "", "another graph's run"
 
 
 def assert_panel(page, status: str, steps: int) -> None:
