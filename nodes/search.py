@@ -93,10 +93,10 @@ class RefereeSearch(Node):
         from .bridge.scoring import Scores
         from .bridge.search import Attempts, report
 
-        loss.loss.check_probability(stop_at)
-        settings, steps = Settings(attempts, keep, stop_at, prune_at), len(sigmas) - 1
-        node, page = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        steps, node, page = len(sigmas) - 1, cls.hidden.unique_id, cls.hidden.extra_pnginfo
         with SearchProgress(node, attempts, steps, stop_at, page) as progress:
+            loss.loss.check_probability(stop_at)
+            settings = Settings(attempts, keep, stop_at, prune_at)
             looks_after = settings.looks_after(steps)
             sample = Attempts(guider, sampler, sigmas, latent_image, vae, at_once, stop_at > 0, looks_after, progress)
             for tried in search(sample, Judge(loss, augmentation), settings, seed):

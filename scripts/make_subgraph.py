@@ -11,7 +11,8 @@ from .workflow import Node, Workflow
 NAME = "Make this image obey its prompt"
 DESCRIPTION = (
     "Takes the latent of a finished picture, for example KSampler's, and optimises it until the referee agrees with "
-    "the prompt, while the same diffusion model keeps it natural."
+    "the prompt, while the same diffusion model keeps it natural. A picture that is right comes out as it came in, and "
+    "what comes out is never worse."
 )
 SOCKETS = {
     "latent": "LATENT",
@@ -50,6 +51,8 @@ def build(info: dict, judged: Callable, preset: dict, values: dict) -> tuple[Wor
         "latent_image": edge.out("latent"),
         "seed": edge.out("seed"),
         "steps": edge.out("steps"),
+        "stop_at": 0.9,
+        "result": "best of start and run",
     }
     optimizer = w.add("RefereeOptimizer", loss=loss, prior=prior, **inputs, **regularizers, **preset["loop"])
     w.place("", [loss, prior], list(regularizers.values()), [optimizer])

@@ -16,7 +16,7 @@ from .server import PACK, Server
 from .workflow import GREEN, GREY, Node, Workflow
 
 SEED = 0
-PAIR = ("an orange square and a red circle", "a red circle and an orange square")
+PAIR = ("an orange square", "a red circle")
 SEARCHED = "a red circle, a blue square and a green cross"
 PLAIN = {"steps": 10, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}  # suits the pack's models
 GUIDED = PLAIN | {"steps": 20}
@@ -116,6 +116,7 @@ def comparison(w: Workflow) -> None:
     show = w.add("PreviewImage", RESULTS["sds"], images=sds.out("image"))
     w.place("To compare: score distillation (SDS) alone", [sds], [show], colour=GREY)
     whole = loop | {"stop_at": 0.0}  # it would be content with noise at once
+    whole["model"] = models.out("model")  # whose latents the picture is made of
     inversion = w.add("RefereeOptimizer", "Referee, no prior, no random views", **whole, loss=loss)
     show = w.add("PreviewImage", RESULTS["inversion"], images=inversion.out("image"))
     w.place("To compare: inversion alone", [inversion], [show], colour=GREY, below=True)
@@ -170,6 +171,8 @@ def optimized(w: Workflow, about: str, preset: dict = PAPER, referee: bool = Tru
         inputs["prior"] = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **strength)
     inputs |= regularizers
     w.place("What the optimizer gets", [node for node in inputs.values() if node["type"] != "SetLatentNoiseMask"])
+    if not prior:
+        inputs["model"] = checkpoint.out("model")  # whose latents the picture is made of
     optimizer = w.add("RefereeOptimizer", vae=vae, seed=SEED, steps=preset["steps"], **inputs, **preset["loop"])
     w.place("Optimise", [optimizer], colour=GREEN)
     save = w.add("SaveImage", "The result", images=optimizer.out("image"), filename_prefix="referee/result")
@@ -200,22 +203,24 @@ def sampler_custom_advanced(w: Workflow) -> None:
 def best_of_several(w: Workflow) -> None:
     w.notes(What_this_does=notes.BEST_ABOUT)
     models = w.add("RefereeDemoModels", "The pack's small models")
-    prompt = w.add("PrimitiveStringMultiline", "The prompt", value=PAIR[0])
+    one, other = (w.add("PrimitiveString", name, value=PAIR[i]) for i, name in enumerate(("One thing", "Another")))
+    prompt = w.add("StringConcatenate", "The prompt", string_a=one, string_b=other, delimiter=" and ")
+    turned = w.add("StringConcatenate", "The same, turned round", string_a=other, string_b=one, delimiter=" and ")
     start = w.add("EmptyLatentImage", "Four of them", width=DEMO["size"], height=DEMO["size"], batch_size=4)
     positive, negative = encoded(w, models.out("clip"), prompt)
-    w.place("Models and prompt", [models, prompt, start], [positive, negative])
+    w.place("Models and prompt", [one, other, prompt, turned], [models, start, positive, negative])
     pair = {"model": models.out("model"), "positive": positive, "negative": negative}
     sampled = w.add("KSampler", "Plain sampling", **pair, latent_image=start, seed=SEED, **PLAIN)
     decode = w.add("VAEDecode", samples=sampled, vae=models.out("vae"))
     w.place("Four pictures", [sampled, decode])
     loss, regularizers = judged(w, models.out("referee"), prompt, DEMO)
-    turned = w.add("RefereeLoss", "The same, turned round", referee=models.out("referee"), text=PAIR[1])
-    both = w.add("RefereeCombineLosses", **{"losses.loss_0": loss, "losses.loss_1": turned})
+    again = w.add("RefereeLoss", "Turned round, for the referee", referee=models.out("referee"), text=turned)
+    both = w.add("RefereeCombineLosses", **{"losses.loss_0": loss, "losses.loss_1": again})
     best = w.add("RefereeScore", "Pass on the best", images=decode, loss=both, latents=sampled, keep=1)
     ranked = w.add("RefereeScore", "Only to look", images=decode, loss=both)
     report = w.add("PreviewAny", "What the referee says", source=ranked.out("report"))
     show = w.add("PreviewImage", "The four, best first", images=ranked)
-    w.place("Which one is best?", [loss, turned, both], [best, ranked], [show, report])
+    w.place("Which one is best?", [loss, again, both], [best, ranked], [show, report])
     prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **DEMO["prior"], t_max=700)
     inputs = {"vae": models.out("vae"), "latent_image": best.out("latent"), "seed": SEED, "loss": both, "prior": prior}
     optimizer = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])

@@ -145,8 +145,10 @@ BEST_ABOUT = """
 the best one goes on to **Referee Optimizer**, which corrects what is still wrong: with this prompt and seed none of the
 four is right, and the result is. It needs no download: press **Run**.
 
-- The referee judges by two sentences, the prompt and the same the other way round, added by **Combine Referee
-Losses**.
+- **One thing** and **Another** make the prompt. The referee judges by two sentences, the prompt and the same the other
+way round, added by **Combine Referee Losses**.
+- **What the referee says** follows the order of the pictures, best first. *match* is the probability that a sentence
+fits, from 0 to 1; the picture's own is that of the sentence that fits least.
 - **batch_size** of the empty latent: more pictures, better chances for the best.
 - **keep** of Score Images: how many go on. The optimizer takes a batch as well.
 - **t_max** of SDS Guidance, here 700: lower keeps more of the picture, 949 starts afresh.
