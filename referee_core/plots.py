@@ -37,11 +37,19 @@ def history_plot(history: History, image: int = 0, width: int = 960, panel_heigh
     """Losses, gradient norms and schedules over the steps, marked steps (EMA-restarts) as dashed lines: [3, H, W] in
     [0, 1]."""
     panels = _panels(history, image)
+    if not panels:
+        return _notice("no step was needed", width, panel_height)
     canvas = Image.new("RGB", (width, panel_height * len(panels)), PAPER)
     draw = ImageDraw.Draw(canvas)
     for row, (title, curves) in enumerate(panels):
         box = (64, row * panel_height + 26, width - 16, (row + 1) * panel_height - 24)
         _panel(draw, box, title, curves, history, log=title.endswith("(log)"))
+    return to_tensor(canvas)
+
+
+def _notice(text: str, width: int, height: int) -> torch.Tensor:
+    canvas = Image.new("RGB", (width, height), PAPER)
+    ImageDraw.Draw(canvas).text((width / 2, height / 2), text, INK, ImageFont.load_default(13), anchor="mm")
     return to_tensor(canvas)
 
 
@@ -131,6 +139,8 @@ def gradient_view(history: History, image: int = 0, columns: int = 9, size: int 
             shown = 0.5 + 0.5 * g / g.abs().max().clamp_min(1e-12)
             enlarged = F.interpolate(shown[None], scale_factor=8, mode="nearest")[0]
             rows.setdefault(name, []).append((f"{name} {frame.index + 1}", enlarged))
+    if not history.frames:
+        return _notice("no step was needed", 2 * size, size)
     if not rows:
         raise ValueError("This history holds no gradients: the run recorded no step at which something pulled.")
     sheets = [strip(row, columns, size) for row in rows.values()]

@@ -12,7 +12,7 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 
-from ...referee_core.methods.search import OWN_SEEDS, PURPOSES, Verdict, obeys
+from ...referee_core.methods.search import OWN_SEEDS, PURPOSES, Verdict
 from ...referee_core.randomness import generators
 from ...referee_core.record import History, Step
 from ..sockets import Prior
@@ -121,7 +121,7 @@ def _judge(setup: Setup, samples: torch.Tensor) -> _Judged:
     streams = generators([seed + OWN_SEEDS for seed in setup.seeds], PURPOSES)["finished"]
     rows = map(Picture, samples.split(1), image.split(1))
     verdicts = [judge(row, stream) for row, stream in zip(rows, streams, strict=True)]
-    return _Judged(samples, image, verdicts, [obeys(v, setup.settings.stop_at) for v in verdicts])
+    return _Judged(samples, image, verdicts, [v.obeys(setup.settings.stop_at) for v in verdicts])
 
 
 def _judge_start(setup: Setup, latent: dict, result: str) -> _Judged | None:
@@ -139,8 +139,8 @@ def _choose(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """For each image of the batch what comes out, decoded."""
     if result == NEVER_WORSE and setup.loss is not None:
-        rivals = [_judge(setup, samples) for samples in made]
-        rivals += [start] if start is not None else []
+        rivals = [start] if start is not None else []
+        rivals += [_judge(setup, samples) for samples in made]
     else:
         rivals = [_Judged(made[0], decode_pictures(setup.vae, made[0]))]
     chosen = [start if start is not None and start.matches[i] else _best(rivals, start, i) for i in range(len(made[0]))]
@@ -152,12 +152,13 @@ def _choose(
 
 
 def _best(rivals: Sequence[_Judged], start: _Judged | None, i: int) -> _Judged:
-    """Of which image i has the lowest loss; none of those that match less than the start."""
+    """Of which image i has the lowest loss, none of those that match less than the start; of equals the first, as the
+    run's best step may be the start itself up to rounding."""
     if len(rivals) == 1:
         return rivals[0]
     least = start.verdicts[i].match or 0 if start is not None else 0
     able = [one for one in rivals if (one.verdicts[i].match or 0) >= least]
-    return min(able, key=lambda one: (not one.matches[i], one.verdicts[i].rank))
+    return min(able, key=lambda one: (not one.matches[i], round(one.verdicts[i].rank, 3)))
 
 
 def _restore_outside(samples: torch.Tensor, latent: dict) -> torch.Tensor:

@@ -65,6 +65,10 @@ class Verdict:
     terms: dict[str, float]
     match: float | None
 
+    def obeys(self, stop_at: float) -> bool:
+        """Whether it matches with this probability; 0 is no goal."""
+        return stop_at > 0 and self.match is not None and self.match >= stop_at
+
     @property
     def rank(self) -> float:
         """The loss, infinite where it is not finite: lower is better."""
@@ -171,8 +175,7 @@ def search(
 
 
 def obeys(attempt: Attempt, stop_at: float) -> bool:
-    match = attempt.verdict.match if attempt.verdict else None
-    return stop_at > 0 and match is not None and match >= stop_at
+    return attempt.verdict is not None and attempt.verdict.obeys(stop_at)
 
 
 def ranking(attempts: Sequence[Attempt], stop_at: float) -> list[Attempt]:

@@ -126,6 +126,23 @@ with torch.inference_mode():
     )
 found["script"] = list(made.result[1].shape)
 
+# the best step of each image of a batch, where one image never had a finite loss
+def batch(result, broken):
+    history, seen = History(), []
+    def each(step, decode):
+        history.add(step, decode)
+        seen.append((step.best_z.clone(), step.z))
+        if broken:
+            history.best_loss = step.best_loss.clone()
+            history.best_loss[1] = float("nan")
+    settings = Settings(steps=5, tail=0, lr=Schedule(3.0, 3.0), noise=1.0)
+    setup = sampler.Setup(vae, loss, settings=settings)
+    with torch.inference_mode():
+        samples, _ = optimizer.run(setup, None, {"samples": torch.zeros(2, 4, 8, 8)}, 3, each, result, history)
+    return samples["samples"].clone()
+plain, best, mixed = batch("last", False), batch("best", False), batch("best", True)
+found["rows"] = [torch.equal(mixed[0], best[0]), torch.equal(mixed[1], plain[1]), not torch.equal(best[1], plain[1])]
+
 # globals that other packs change
 start = {"samples": torch.zeros(1, 4, 16, 16)}
 torch.set_default_dtype(torch.float64)
@@ -171,6 +188,10 @@ def test_another_card_is_not_the_same_place(found):
 
 def test_a_script_without_a_server_runs_a_node(found):
     assert not found["server"] and found["script"] == [1, 128, 128, 3]
+
+
+def test_an_image_without_a_finite_loss_takes_the_best_step_from_no_other(found):
+    assert found["rows"] == [True, True, True]
 
 
 def test_the_default_format_of_numbers_does_not_matter(found):
