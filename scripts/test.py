@@ -1,14 +1,17 @@
 """Run the tests in an environment of their own: ``python -m scripts.test [pytest arguments]``."""
 
+import os
 import subprocess
 import sys
 
 from .environment import PACK, enter
 
+ALL = ["tests", "-m", "not slow", "-n", "2", "--dist", "loadfile"]
+"""Two processes side by side, each with a ComfyUI of its own."""
+
 if __name__ == "__main__":
     enter()
-    raise SystemExit(
-        subprocess.run(
-            [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["tests", "-m", "not slow"])], cwd=PACK
-        ).returncode
-    )
+    given = sys.argv[1:]
+    threads = {} if given else {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", *(given or ALL)]
+    raise SystemExit(subprocess.run(command, cwd=PACK, env={**os.environ, **threads}).returncode)
