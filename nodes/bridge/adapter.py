@@ -14,6 +14,7 @@ from ...referee_core.methods.iterated_linearisation import score_matching
 from .denoiser import noise_level
 from .differentiable import differentiable
 from .inputs import check_finite
+from .latents import rows_that_fit, samples_for
 from .memory import memory_for
 from .model import DifferentiableModel
 from .rounds import Rounds
@@ -88,11 +89,12 @@ def adapt(
             "sampler to that."
         )
     check_finite("latent_image", latent["samples"])
+    latent, _ = rows_that_fit(latent)
     adapter = Adapter(model, rank, lr, steps, seed)
     guider = comfy.samplers.CFGGuider(adapter.patcher)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], latent.get("downscale_ratio_spacial"))
+    samples = samples_for(model, latent)
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     taught = replace(rounds, learn=adapter.learn)
     made = guider.sample(noise, samples, taught, sigmas, denoise_mask=latent.get("noise_mask"), seed=seed)

@@ -3,6 +3,7 @@ only what the VAE alone tells."""
 
 from typing import Any
 
+import comfy.sample
 import comfy.utils
 import torch
 
@@ -26,6 +27,13 @@ def rows_that_fit(latent: dict) -> tuple[dict, str]:
         fitting["noise_mask"] = comfy.utils.repeat_to_batch_size(mask, count)
         changed.append(f"'noise_mask' has {len(mask)} masks for {count} images; they were given in order")
     return fitting, f"the latent's {' and '.join(changed)}" if changed else ""
+
+
+def samples_for(model: Any, latent: dict) -> torch.Tensor:
+    """The samples of a LATENT, with an empty one in the channels and the size that this model makes."""
+    ratios = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # the latter is unknown to ComfyUI 0.20
+    given = {name: latent[name] for name in ratios if latent.get(name) is not None}
+    return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **given)
 
 
 def choose_latent_format(vae: Any, model: Any = None, name: str = "model") -> tuple[Any, str]:

@@ -19,7 +19,7 @@ from ..sockets import Prior
 from .demo import demo_note
 from .inputs import check_finite
 from .judging import Judge, Picture
-from .latents import choose_latent_format, rows_that_fit
+from .latents import choose_latent_format, rows_that_fit, samples_for
 from .sampler import OnStep, RefereeCanPlay, Setup, optimise
 from .vae import Decoder, decode_pictures
 
@@ -181,9 +181,7 @@ def _run_with_prior(setup: Setup, prior: Prior, latent: dict, on_step: OnStep) -
     guider = comfy.samplers.CFGGuider(prior.model)
     guider.set_conds(prior.positive, prior.negative)
     guider.set_cfg(prior.cfg)
-    samples = comfy.sample.fix_empty_latent_channels(
-        prior.model, latent["samples"], latent.get("downscale_ratio_spacial")
-    )
+    samples = samples_for(prior.model, latent)
     noise = _noise(samples, setup.seeds)
     sigmas = torch.linspace(1, 0, setup.settings.steps + 1, dtype=torch.float32)
     return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=setup.seeds[0])

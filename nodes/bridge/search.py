@@ -18,7 +18,7 @@ from .batches import most_at_once, noise_of_each, rows_go_alone, step_of, tellin
 from .differentiable import as_comfyui_does
 from .inputs import check_finite
 from .judging import Picture
-from .latents import check_family, rows_that_fit
+from .latents import check_family, rows_that_fit, samples_for
 from .live import SearchProgress
 from .memory import memory_for
 from .scoring import numbers
@@ -70,8 +70,7 @@ class Attempts:
             self._note(misfit)
         patcher = self.guider.model_patcher
         check_family(patcher.get_model_object("latent_format"), self.vae, "guider")
-        ratios = [self.latent.get(f"downscale_ratio_{name}") for name in ("spacial", "temporal")]
-        self.samples = comfy.sample.fix_empty_latent_channels(patcher, samples, *ratios)
+        self.samples = samples_for(patcher, self.latent)
         Decoder(self.vae).check_latent(self.samples)
         self.mask = self.latent.get("noise_mask")
         self.apart = rows_go_alone(self.sampler, self.guider, self.mask is not None)
