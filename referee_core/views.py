@@ -1,12 +1,13 @@
 """The maps that make a view of a picture: one resampling, a change of colours, an erased box.
 
 Nothing here is random, and nothing is drawn: all parameters are given, in the conventions of kornia's RandomAffine,
-RandomPerspective, ColorJitter and RandomErasing, whose pictures these are (tests/core/test_views.py). Geometry is told
-backwards: a matrix [N, 3, 3] leads from each view's pixels to those of what it shows, in homogeneous pixels counted
-from the middle, x to the right and y down.
+RandomPerspective, ColorJitter and RandomErasing, whose pictures these are (tests/core/test_views.py). Kornia's own
+functions are used where they are as fast: a resampling for each map, hue by way of HSV and its saturation are not.
+Geometry is told backwards: a matrix [N, 3, 3] leads from each view's pixels to those of what it shows, in homogeneous
+pixels counted from the middle, x to the right and y down.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -87,16 +88,6 @@ def grey(images: torch.Tensor) -> torch.Tensor:
     return (images * torch.tensor(LUMA).to(images).view(3, 1, 1)).sum(1, keepdim=True)
 
 
-def brighten(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Pixel values times the factor [N, 1, 1, 1], kept in [0, 1]."""
-    return (images * factor).clamp(0, 1)
-
-
-def contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Distances from the picture's mean brightness times the factor [N, 1, 1, 1], kept in [0, 1]."""
-    return torch.lerp(grey(images).mean((2, 3), keepdim=True), images, factor).clamp(0, 1)
-
-
 def saturate(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Distances from each pixel's grey times the factor [N, 1, 1, 1], kept in [0, 1]."""
     return torch.lerp(grey(images), images, factor).clamp(0, 1)
@@ -121,15 +112,15 @@ def shift_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     return (value - chroma * (2 - (sixths % 6 - 2).abs()).clamp(0, 1)).to(given)
 
 
-COLOUR_CHANGES: tuple[Callable, ...] = (brighten, contrast, saturate, shift_hue)
-
-
 def change_colours(images: torch.Tensor, factors: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tensor:
-    """The changes in the given order, each with its own factor [N, 1, 1, 1]."""
+    """Brightness, contrast, saturation and hue (0 to 3) in the given order, each with its own factor [N, 1, 1, 1]."""
+    from kornia.enhance import adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction
+
+    changes = (adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction, saturate, shift_hue)
 
     def all_changes(images: torch.Tensor) -> torch.Tensor:
         for index in order:
-            images = COLOUR_CHANGES[index](images, factors[index])
+            images = changes[index](images, factors[index])
         return images
 
     # Computed again on the way back: a dozen pictures a view would be kept otherwise.
