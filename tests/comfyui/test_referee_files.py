@@ -7,10 +7,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from comfyui import inside
 from comfyui.conftest import Demo, watch
 from comfyui.test_bad_input import failure
 from referee_core.referees.blip2.weights import load
-from scripts.server import Graph
+from scripts.environment import find_comfyui
+from scripts.server import Graph, Server
+from tests.core.published_files import put_lavis, read_lavis
 
 PARITY = Path(__file__).parents[1] / "parity" / "published-pattern.safetensors"
 TEXT = "a red cat and two dogs"
@@ -114,3 +117,70 @@ def test_weights_in_the_prompt_are_reported(server):
     graph.optimise(steps=1, tail=0)
     texts = watch(server, graph)["texts"]
     assert any("prompt weights" in text and "'a red circle and a blue square'" in text for text in texts)
+
+
+def test_a_deleted_file_is_written_again(server, folder):
+    """ComfyUI does not run a node again whose inputs are the same."""
+    target = server.base / "models" / "referee" / "again.safetensors"
+    graph = convert("lavis/blip2_pretrained.pth", "again")
+    for _ in range(2):
+        server.run(graph)
+        written = target.stat().st_mtime_ns
+        server.run(graph)
+        assert target.stat().st_mtime_ns == written, "and an existing one is left alone"
+        target.unlink()
+
+
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory):
+    """A server whose first folder for referees cannot be written and whose second has no room left."""
+    base = tmp_path_factory.mktemp("full")
+    (base / "models" / "referee").mkdir(parents=True)
+    config = base / "share.yaml"
+    config.write_text("share:\n    base_path: /proc\n    is_default: true\n    referee: referee\n")
+    with Server(find_comfyui(), base, ("--cpu", "--extra-model-paths-config", str(config))) as server:
+        yield server
+
+
+def put(server) -> str:
+    path = put_lavis(server.base / "models" / "referee", *read_lavis())
+    return path.name
+
+
+def test_the_first_folder_that_can_be_written_is_taken(full_disk):
+    full_disk.run(convert(put(full_disk), "elsewhere"))
+    assert (full_disk.base / "models" / "referee" / "elsewhere.safetensors").is_file()
+
+
+FULL = """
+import resource
+from pathlib import Path
+from pack.nodes.bridge.referees import convert_referee, writable
+source, folder = Path({source!r}), Path({folder!r})
+try:
+    writable(["/proc/referee", str(source)])
+except ValueError as error:
+    found["nowhere"] = str(error)
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # no file may be larger, as on a full disk
+try:
+    convert_referee(str(source), [str(folder)], "late", None)
+except ValueError as error:
+    found["full"] = str(error)
+found["begun"] = [path.name for path in folder.iterdir()]
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+found["then"] = convert_referee(str(source), [str(folder)], "late", None)
+found["ended"] = [path.name for path in folder.iterdir()]
+"""
+
+
+def test_a_full_disk_and_folders_without_right_are_said_in_words(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "target").mkdir()
+    source = put_lavis(tmp_path / "source", *read_lavis())
+    found = inside.run(find_comfyui(), FULL.format(source=str(source), folder=str(tmp_path / "target")))
+    assert "/proc/referee" in found["nowhere"] and "extra_model_paths.yaml" in found["nowhere"]
+    assert "Errno" not in found["nowhere"] + found["full"]
+    assert "late.safetensors" in found["full"] and "run again" in found["full"]
+    assert found["begun"] == ["late.safetensors.part"]
+    assert found["then"] == "late.safetensors" and found["ended"] == ["late.safetensors"]
