@@ -64,7 +64,7 @@ class Server:
             )
         self._wait()
 
-    def _wait(self, seconds: float = 180) -> None:
+    def _wait(self, seconds: float = 300) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.process.poll() is not None:
