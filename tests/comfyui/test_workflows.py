@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
+from comfyui.conftest import watch
 from scripts import workflow_notes as notes
 from scripts.demo import RESULTS, SHEETS, demo_graph, judged, run_demo
 from scripts.make_workflows import GRAPHS, PLAIN
@@ -168,3 +169,14 @@ def test_the_demo_runs(server, object_info):
     assert files.keys() == {*RESULTS, *SHEETS}
     assert all(Image.open(io.BytesIO(files[name])).size == (128, 128) for name in RESULTS)
     assert str(judged(files["plain"]))
+
+
+STATUS = re.compile(r"(step|attempts?|guided|done in|no match in) .*")  # one line: notes come below it
+
+
+@pytest.mark.parametrize("name", notes.WITHOUT_DOWNLOADS)
+def test_a_demo_runs_without_a_warning(name, server, object_info):
+    log = len(server.log)
+    texts = watch(server, api(notes.template(name), object_info))["texts"]
+    assert texts and [text for text in texts if not STATUS.fullmatch(text)] == []
+    assert "[Referee]" not in server.log[log:]

@@ -25,6 +25,52 @@ def test_example_graphs_open_whole(editor, server, path):
     assert {k: v["inputs"] for k, v in sent.items()} == {k: v["inputs"] for k, v in expected.items()}
 
 
+NOTES = "app.graph.nodes.filter(n => n.type === 'MarkdownNote')"
+EACH_NOTE = f"""async measure => {{
+    const found = []
+    for (const n of {NOTES}) {{
+        Object.assign(app.canvas.ds, {{scale: 1, offset: [200 - n.pos[0], 200 - n.pos[1]]}})
+        app.canvas.setDirty(true, true)
+        await new Promise(done => setTimeout(done, 300))
+        found.push(measure(n))
+    }}
+    return found
+}}"""
+IS_WHOLE = """n => {
+    const text = n.widgets[0].element.querySelector(".tiptap")
+    return text.clientHeight > 0 && text.scrollHeight <= text.clientHeight
+}"""
+ROOM = """n => {
+    const box = document.querySelector(`[data-node-id="${n.id}"]`)
+    const text = [...box.querySelectorAll("p, li")].at(-1)
+    return Math.round(box.getBoundingClientRect().bottom - text.getBoundingClientRect().bottom)
+}"""
+
+
+def test_no_note_is_cut_off(editor):
+    for path in GRAPHS:
+        editor.load(json.loads(path.read_text()))
+        whole = editor.page.evaluate(f"({EACH_NOTE})({IS_WHOLE})")
+        assert whole and all(whole), path.stem
+
+
+def test_notes_fit_in_nodes_2(editor, server):
+    """There the text is higher, and a note that is too small for it grows over its neighbours."""
+    server.post("/settings/Comfy.VueNodes.Enabled", True)
+    try:
+        editor.reload()
+        for path in GRAPHS:
+            workflow = json.loads(path.read_text())
+            editor.load(workflow)
+            size = {n["id"]: n["size"] for n in workflow["nodes"] if n["type"] == "MarkdownNote"}
+            now = editor.page.evaluate(f"Object.fromEntries({NOTES}.map(n => [n.id, [...n.size]]))")
+            assert {int(k): v for k, v in now.items()} == size, path.stem
+            rooms = editor.page.evaluate(f"({EACH_NOTE})({ROOM})")
+            assert all(20 <= room < 40 for room in rooms), (path.stem, rooms)
+    finally:
+        server.post("/settings/Comfy.VueNodes.Enabled", False)
+
+
 def test_a_click_in_the_templates_dialog_opens_a_graph(any_editor):
     page, path = any_editor.page, GRAPHS[0]
     any_editor.template(path.stem)
