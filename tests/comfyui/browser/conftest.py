@@ -49,7 +49,7 @@ class Editor:
 
     def template(self, name: str) -> None:
         """Open a bundled graph by a click in the templates dialog."""
-        self.page.evaluate("window.before = app.graph.nodes[0]")
+        self.page.evaluate("() => { window.before = app.graph.nodes[0] }")
         self.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
         self.page.get_by_text("ComfyUI-Referee", exact=True).first.click()
         self.page.locator(f'[data-testid="template-workflow-{name}"]').first.click()

@@ -92,7 +92,7 @@ def test_a_file_of_an_earlier_state_is_a_graph_of_its_own(any_editor, any_server
         data, media = any_server.image(ended["outputs"]["11"]["images"][0]), "image/png"
     else:
         data, media = json.dumps(any_editor.page.evaluate("app.graph.serialize()")).encode(), "application/json"
-    any_editor.page.evaluate("window.before = app.graph.nodes[0]")
+    any_editor.page.evaluate("() => { window.before = app.graph.nodes[0] }")
     any_editor.page.evaluate(DROP, [base64.b64encode(data).decode(), f"earlier.{kind}", media])
     any_editor.page.wait_for_function("app.graph.nodes.length && app.graph.nodes[0] !== window.before")
     any_editor.page.wait_for_timeout(1500)

@@ -87,7 +87,7 @@ def test_it_shows_the_run_inside_and_its_values_come_back_from_the_picture(any_e
     any_editor.reload()
     page.wait_for_timeout(1000)
     assert_panel(page, status, 12)
-    page.evaluate("window.before = app.graph.nodes[0]")
+    page.evaluate("() => { window.before = app.graph.nodes[0] }")
     page.evaluate(
         """async png => {
             const bytes = Uint8Array.from(atob(png), c => c.charCodeAt(0))
