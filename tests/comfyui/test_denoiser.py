@@ -262,15 +262,18 @@ NAMES = [
     "EDM v_prediction", "EDM edm", "EDM edm_playground_v2.5", "EDM eps", "EDM cosmos_rflow", "continuous v", "cascade",
     "SD3 shift", "AuraFlow shift", "Flux shift", "noise scale 8",
 ]  # fmt: skip
+NEWER = ["FLOW_AV"]  # not in every version
 
 
 def test_every_way_of_sampling_is_looked_at(samplings):
-    assert sorted(samplings) == sorted(NAMES + IMAGE_TO_IMAGE)
+    assert sorted(set(samplings) - set(NEWER)) == sorted(NAMES + IMAGE_TO_IMAGE)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + NEWER)
 def test_score_distillation_pulls_by_the_error_in_the_noise(samplings, name):
     """In ComfyUI's own scaling of x, at the level that ComfyUI means: by eps_hat - eps, 0 for a model that is right."""
+    if name not in samplings:
+        pytest.skip("a newer version of ComfyUI has it")
     seen = samplings[name]
     assert seen["right"] < 1e-3 and seen["wrong"] < 1e-3
     assert seen["x"] < 1e-6

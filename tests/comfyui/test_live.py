@@ -64,6 +64,7 @@ for i in range(0, 10000, 25):
 found["long"] = run["rows"]
 for i in range(100):
     curves.begin("many", str(i), 1)
+found["hours"] = [live.clock(s) for s in (5, 65, 3599.6, 7265)]
 found["many"] = [r["node"] for r in curves.runs_of("many")]
 """
     return run(find_comfyui(), STEPS + code)
@@ -106,6 +107,10 @@ def test_runs_go_to_the_page_that_asked_and_to_who_names_the_graph(found):
 def test_a_graph_without_a_name_and_a_node_called_by_another_node_run(found):
     assert found["graphs without a name"] == [""]
     assert found["called"] == [[], []]
+
+
+def test_hours_are_told_as_hours(found):
+    assert found["hours"] == ["0:05", "1:05", "1:00:00", "2:01:05"]
 
 
 def test_long_and_many_runs_are_bounded(found):

@@ -30,14 +30,14 @@ class Quiet:
     def sampled(self, attempts):
         pass
 
-def run(sampler="euler", steps=4, at_once=0, worth=core.better_half, judge=None, seed=3, **settings):
+def run(sampler="euler", steps=4, at_once=0, worth=core.better_half, judge=None, seed=3, latent=EMPTY, **settings):
     # all attempts, and the sizes of the batches
     settings, quiet = core.Settings(**{"stop_at": 0.0, "keep": 99} | settings), Quiet()
     sigmas = comfy.samplers.calculate_sigmas(sampling_of_model, "normal", steps)
     sampler = comfy.samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
     with torch.inference_mode():
         looks = settings.looks_after(steps)
-        sample = bridge.Attempts(guider, sampler, sigmas, EMPTY, vae, at_once, settings.stop_at > 0, looks, quiet)
+        sample = bridge.Attempts(guider, sampler, sigmas, latent, vae, at_once, settings.stop_at > 0, looks, quiet)
         for attempts in core.search(sample, judge or Judge(loss), settings, seed, worth):
             pass
     return attempts, quiet.groups, sample
@@ -179,6 +179,15 @@ class Twice(comfy.samplers.Sampler):  # more steps than levels, as Referee Round
             each = lambda i, x0, x, n: callback(k * n + i, x0, x, 2 * n)
             made = comfy.samplers.sampler_object("euler").sample(model, sigmas, args, each, *rest, **kwargs)
         return made
+# a LATENT of one image with what is left of a batch of four
+masks = torch.cat([torch.full((1, 1, 8, 8), v) for v in (1.0, 0.0, 0.0, 0.0)])
+left = EMPTY | {"batch_index": [0, 1, 2, 3], "noise_mask": masks}
+own, _, sample = run(latent=left, attempts=2)
+first, _, _ = run(latent=EMPTY | {"noise_mask": masks[:1]}, attempts=2)
+found["rows"] = [torch.equal(a.picture.latent, b.picture.latent) for a, b in zip(own, first)], sample.notes
+kept = sample.latent_of([a.picture for a in own])
+found["kept"] = sorted(kept), list(kept["noise_mask"].shape)
+
 _, _, sample = run(Twice(), 2, attempts=2)
 found["twice"] = sample.progress.shares[1:], sample.steps
 """
@@ -263,6 +272,12 @@ def test_the_predicted_picture_is_what_the_sampler_predicts_in_that_step(found):
 def test_a_look_into_referee_can_play_changes_nothing(found):
     assert found["method"] == [True] * 3
     assert len(set(found["method predicted"])) == 3
+
+
+def test_what_is_left_of_a_larger_batch_changes_no_attempt(found):
+    same, (note,) = found["rows"]
+    assert same == [True, True] and "'batch_index'" in note and "'noise_mask'" in note
+    assert found["kept"] == [["noise_mask", "samples"], [1, 1, 8, 8]]
 
 
 def test_a_sampler_with_more_steps_than_levels(found):
