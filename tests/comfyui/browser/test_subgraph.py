@@ -51,7 +51,10 @@ def test_it_is_offered_and_unpacks_to_a_prompt(any_editor):
     offered = any_editor.page.evaluate("async () => (await fetch('/api/global_subgraphs')).json()")
     assert SUBGRAPH.stem in [entry["name"] for entry in offered.values()]
     any_editor.load(json.loads(SUBGRAPH.read_text()))
-    kinds = sorted(node["class_type"] for node in any_editor.sent().values())
+    sent = any_editor.sent().values()
+    (inputs,) = (node["inputs"] for node in sent if node["class_type"] == "RefereeOptimizer")
+    assert (inputs["stop_at"], inputs["result"]) == (0.9, "best of start and run")
+    kinds = sorted(node["class_type"] for node in sent)
     assert kinds == [
         "RefereeAugmentation", "RefereeEMARestart", "RefereeLoss", "RefereeOptimizer", "RefereeSDSGuidance"
     ]  # fmt: skip
