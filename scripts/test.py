@@ -6,8 +6,8 @@ import sys
 
 from .environment import PACK, enter
 
-ALL = ["tests", "-m", "not slow", "-n", "2", "--dist", "loadfile"]
-"""Two processes side by side, each with a ComfyUI of its own."""
+ALL = ["tests", "-m", "not slow", "-n", "3", "--dist", "loadfile"]
+"""Three processes side by side, each with a ComfyUI of its own: on two cores, as each waits now and then."""
 
 if __name__ == "__main__":
     enter()

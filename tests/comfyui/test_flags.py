@@ -7,6 +7,7 @@ from scripts.environment import find_comfyui
 from scripts.server import Server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--fp16-vae",), ("--bf16-vae",), ("--disable-smart-memory",)], ids=" ".join)
 def test_the_method_runs_with(options, tmp_path):
     graph = Demo()

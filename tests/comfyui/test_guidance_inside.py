@@ -208,6 +208,9 @@ for at in STAGES:
 """
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def ahead():
     return inside.run(find_comfyui(), CODE + LOOK_AHEAD)

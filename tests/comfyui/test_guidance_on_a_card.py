@@ -56,7 +56,7 @@ found["off"] = max((v - back_again[k]).abs().max().item() for k, v in roomy.item
 found["where"] = sorted({str(v.device) for v in roomy.values()})
 """
 
-pytestmark = inside.NEEDS_CARD
+pytestmark = [inside.NEEDS_CARD, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ def resident(server) -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_twenty_runs_in_a_row_leave_memory_flat(server):
     for seed in range(6):
@@ -46,6 +47,7 @@ def test_two_graphs_queued_at_once_do_not_meet(server, latents):
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_killed_server_starts_clean(tmp_path):
     comfyui = find_comfyui()
     with Server(comfyui, tmp_path) as first:

@@ -181,6 +181,9 @@ except ValueError as error:
 """
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def found():
     return inside.run(find_comfyui(), CODE + ROUNDS)

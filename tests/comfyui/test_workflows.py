@@ -174,6 +174,7 @@ def test_the_demo_runs(server, object_info):
 STATUS = re.compile(r"(step|attempts?|guided|done in|no match in) .*")  # one line: notes come below it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", notes.WITHOUT_DOWNLOADS)
 def test_a_demo_runs_without_a_warning(name, server, object_info):
     graph, log = api(notes.template(name), object_info), len(server.log)

@@ -58,6 +58,7 @@ def test_referee_judges_made_pictures(tmp_path: Path):
     assert figures["itm_accuracy_asked"] >= 0.75
 
 
+@pytest.mark.slow
 def test_diffusion_model_paints_single_objects():
     painter = diffusion.Painter()
     frozen(painter.unet, "unet")

@@ -62,6 +62,7 @@ def test_two_graphs_of_one_template_keep_their_runs_apart(any_editor):
     assert any_editor.page.locator(".workflow-tab").count() == first + 2
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_shows_nothing_on_another_graph(any_editor):
     any_editor.template(DEMO)
     any_editor.page.evaluate(SET_STEPS, 400)
@@ -101,6 +102,7 @@ def test_a_file_of_an_earlier_state_is_a_graph_of_its_own(any_editor, any_server
     assert_shows(any_editor, steps)
 
 
+@pytest.mark.slow
 def test_a_saved_graph_shows_its_run_on_another_page(browser, editor, server):
     editor.template(DEMO)
     run(editor, 17)
