@@ -74,7 +74,7 @@ del start
 """
 )
 
-pytestmark = inside.NEEDS_CARD
+pytestmark = [inside.NEEDS_CARD, pytest.mark.slow]
 STATES = ("NORMAL_VRAM", "LOW_VRAM", "NO_VRAM")
 
 

@@ -84,7 +84,7 @@ def test_a_run_that_goes_on_shows_nothing_on_another_graph(any_editor):
     assert "finished by hand" in texts(any_editor)[0]
 
 
-@pytest.mark.parametrize(("kind", "steps"), [("png", 16), ("json", 18)])
+@pytest.mark.parametrize(("kind", "steps"), [("png", 16), pytest.param("json", 18, marks=pytest.mark.slow)])
 def test_a_file_of_an_earlier_state_is_a_graph_of_its_own(any_editor, any_server, kind, steps):
     any_editor.template(DEMO)
     ended = run(any_editor, steps)

@@ -54,6 +54,7 @@ def test_no_note_is_cut_off(editor):
         assert whole and all(whole), path.stem
 
 
+@pytest.mark.slow
 def test_notes_fit_in_nodes_2(editor, server):
     """There the text is higher, and a note that is too small for it grows over its neighbours."""
     server.post("/settings/Comfy.VueNodes.Enabled", True)
