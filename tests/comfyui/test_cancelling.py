@@ -12,6 +12,9 @@ import gc, weakref
 modules = (vae.first_stage_model, referee.referee.network, model.model)
 decoder, network = vae.first_stage_model.decoder, referee.referee.network
 
+pytestmark = pytest.mark.slow
+
+
 def state():
     # all that a run swaps or switches
     parts = [part for module in modules for part in module.modules()]

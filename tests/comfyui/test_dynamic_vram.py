@@ -112,7 +112,7 @@ for gradient in ("prediction", "look-ahead"):
     found[gradient + ", left"] = vram.used
 found["paged"] = [sum(hasattr(part, "_v") for part in p.model.modules()) for p in (paged, vae.patcher)]
 """
-pytestmark = inside.NEEDS_CARD
+pytestmark = [inside.NEEDS_CARD, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ found["most"] = most_at_once(model, (1, 4, 16, 16))
 """
 )
 
-pytestmark = inside.NEEDS_CARD
+pytestmark = [inside.NEEDS_CARD, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,9 @@ from benchmarks.gradient_guidance import BATCH, CASES, GUIDED, SEEDS, Exact, noi
 A = subspace()
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     monkeypatch.setattr(simulation, "STEPS", 40)

@@ -9,6 +9,9 @@ from comfyui.browser.shown import FINISH, rows, template, texts
 FIELD = "app.graph.nodes.find(n => n.type === 'RefereeOptimizer').widgets.find(w => w.name === name)"
 
 
+pytestmark = pytest.mark.slow
+
+
 def type_in(editor, **values) -> None:
     set_all = f"values => Object.entries(values).forEach(([name, value]) => {{ {FIELD}.value = value }})"
     editor.page.evaluate(set_all, values)

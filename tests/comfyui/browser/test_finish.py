@@ -10,6 +10,9 @@ LONG = 3000
 BUTTON = f"{FINISH}:visible"
 
 
+pytestmark = pytest.mark.slow
+
+
 def long_optimizer(info: dict) -> dict:
     workflow = template("Quick demo")
     (values,) = (node["widgets_values"] for node in workflow["nodes"] if node["type"] == "RefereeOptimizer")

@@ -22,6 +22,9 @@ DROP = """([data, name, type]) => {
 }"""
 
 
+pytestmark = pytest.mark.slow
+
+
 def run(editor, steps: int) -> dict:
     """The run's entry in the history."""
     editor.page.evaluate(SET_STEPS, steps)

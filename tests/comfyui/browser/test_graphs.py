@@ -47,6 +47,7 @@ ROOM = """n => {
 }"""
 
 
+@pytest.mark.slow
 def test_no_note_is_cut_off(editor):
     for path in GRAPHS:
         editor.load(json.loads(path.read_text()))
