@@ -18,6 +18,7 @@ from pack.nodes.bridge.batches import most_at_once
 from pack.nodes.bridge.search import Attempts
 
 class Silent:
+    finish_asked, best = False, None
     def step(self, *a): pass
     sampled = step
 
