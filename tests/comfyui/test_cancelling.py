@@ -5,15 +5,14 @@ import pytest
 from comfyui import inside
 from scripts.environment import find_comfyui
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("denoising", "decoding", "judging", "backward", "recomputing")  # the last: a checkpointed VAE, going back
 
 CODE = """
 import gc, weakref
 modules = (vae.first_stage_model, referee.referee.network, model.model)
 decoder, network = vae.first_stage_model.decoder, referee.referee.network
-
-pytestmark = pytest.mark.slow
-
 
 def state():
     # all that a run swaps or switches
