@@ -134,6 +134,8 @@ def enter() -> Path:
     comfyui = find_comfyui() or download_comfyui()
     install(comfyui)
     os.environ["COMFYUI_PATH"] = str(comfyui)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling ComfyUI's packages anew costs each process 17 s
+    os.environ["PYTHONPYCACHEPREFIX"] = str(VENV / "pycache")
     if Path(sys.prefix).resolve() != VENV.resolve():
         command = [str(venv_python()), "-m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]]
         if os.name == "nt":

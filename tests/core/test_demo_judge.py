@@ -18,6 +18,7 @@ def drawn(rng: random.Random, category: str, held_out: bool = False) -> tuple[to
     return drawing.picture, describe(rng, drawing.objects, drawing.centres)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_at_least_99_percent_of_100_pictures_are_named_right(category):
     rng = random.Random(4)

@@ -35,6 +35,7 @@ def test_all_files_together_are_small():
     assert sum(f.stat().st_size for f in storage.FOLDER.glob("*.safetensors")) < 16e6
 
 
+@pytest.mark.slow
 def test_vae_reconstructs():
     figures = vae.measure(frozen(build_vae(), "vae"), count=100)
     assert figures["psnr_db"] >= 29
@@ -42,6 +43,7 @@ def test_vae_reconstructs():
     assert figures["judge_on_reconstructions"] >= 0.97
 
 
+@pytest.mark.slow
 def test_referee_tells_every_mistake_from_the_truth():
     shares = {"pair": 1, "relation": 1, "three": 1, "number": 1}
     figures = referee.measure(judging(), paint(random.Random("new pictures"), 300, held_out=True, shares=shares))
