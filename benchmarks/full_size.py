@@ -17,7 +17,7 @@ import torch
 from referee_core.augment import Augmentation
 from referee_core.averaging import EMARestart
 from referee_core.losses import bind
-from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.methods.referee_can_play import LoopSettings, referee_can_play
 from referee_core.priors.sds import SDS
 from referee_core.referees.blip2.config import Blip2Config
 
@@ -68,7 +68,7 @@ def main() -> None:
             SDS(nets.denoiser),
             Augmentation(count=views),
             EMARestart(),
-            Settings(steps=arguments.steps + 1, tail=0, micro_batch=arguments.micro_batch),
+            LoopSettings(steps=arguments.steps + 1, tail=0, micro_batch=arguments.micro_batch),
         )
         began = time.perf_counter()
         for step in run:

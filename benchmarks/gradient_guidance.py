@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 
-from referee_core.methods.gradient_guidance import Settings, TrustRegion, guided
+from referee_core.methods.gradient_guidance import GuidanceSettings, TrustRegion, guided
 from referee_core.methods.iterated_linearisation import Linearised, Round, rounds, score_matching
 
 RESULTS = Path(__file__).parent / "results" / "gradient-guidance"
@@ -160,7 +160,7 @@ def simulate(
 ) -> Iterator[tuple[Round, list[float]]]:  # fmt: skip
     """Algorithm 1, or 2 where it learns. Yields each round and, for each of its guided steps, the off-subspace share of
     the guidance."""
-    g, sigmas, settings = torch.Generator().manual_seed(0), noise_levels(), Settings(gradient, TrustRegion())
+    g, sigmas, settings = torch.Generator().manual_seed(0), noise_levels(), GuidanceSettings(gradient, TrustRegion())
     optimiser, shares = model.optimiser(model.parameters(), model.rate), []
 
     def sample(surrogate: Linearised | None) -> torch.Tensor:

@@ -34,7 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from referee_core.augment import REFERENCE_CODE
 from referee_core.averaging import EMARestart
 from referee_core.losses import bind
-from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.methods.referee_can_play import LoopSettings, referee_can_play
 from referee_core.priors.sds import SDS
 from referee_core.referees.blip2.model import caption_loss, caption_mask, itm_loss
 from referee_core.referees.blip2.qformer import QFormer
@@ -48,7 +48,7 @@ Step = Callable[[], object]
 
 def ours(nets: Networks, views: int, micro_batch: int) -> Step:
     """The next step of a run, as the nodes make it."""
-    settings = Settings(steps=1_000_000, tail=0, micro_batch=micro_batch)
+    settings = LoopSettings(steps=1_000_000, tail=0, micro_batch=micro_batch)
     loss, augmentation = bind(nets.referee, PROMPT, itm=1.0, caption=1.0), replace(REFERENCE_CODE, count=views)
     run = referee_can_play(nets.latent, nets.decode, loss, SDS(nets.denoiser), augmentation, EMARestart(), settings)
     return lambda: next(run)

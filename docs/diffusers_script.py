@@ -18,7 +18,7 @@ from referee_core.demo import components as demo
 from referee_core.demo.storage import path
 from referee_core.hosts.diffusers import from_pipeline
 from referee_core.losses import bind
-from referee_core.methods.referee_can_play import PAPER, Settings, referee_can_play
+from referee_core.methods.referee_can_play import PAPER, LoopSettings, referee_can_play
 from referee_core.plots import to_image
 from referee_core.priors.sds import SDS
 from referee_core.record import LOSS
@@ -49,12 +49,15 @@ def main() -> None:
         referee.network.to(device)
         referee.checkpointing = True
         size, cfg, views = 512, 30.0, VIEWS
-        weight, settings = Schedule(800.0, 400.0), Settings(steps=arguments.steps, tail=tail, micro_batch=10)
+        weight, settings = (
+            Schedule(800.0, 400.0),
+            LoopSettings(steps=arguments.steps, tail=tail, micro_batch=10),
+        )
     else:
         models, referee = demo.load_components(), load(path("referee"))
         size, cfg, views = 128, 5.0, Augmentation(count=16, rotation=15, colour=0.04, erasing=0.06)
         weight = Schedule(2000.0, 2000.0)
-        settings = Settings(steps=arguments.steps, lr=Schedule(0.2, 0.05), noise=0.05, tail=tail)
+        settings = LoopSettings(steps=arguments.steps, lr=Schedule(0.2, 0.05), noise=0.05, tail=tail)
 
     decode = models.decoder()
     steps = referee_can_play(

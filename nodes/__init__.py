@@ -26,7 +26,7 @@ def register_model_folder() -> None:
 
 class RefereeExtension(ComfyExtension):
     async def on_load(self) -> None:
-        from .bridge.curves import serve
+        from .bridge.show.curves import serve
 
         register_model_folder()
         serve()

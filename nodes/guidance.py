@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .node import Node
-from .sockets import CATEGORY, AugmentationSocket, LoadedLoss, Loss
+from .sockets import CATEGORY, AugmentationSocket, LoadedLoss, LossSocket
 
 
 def _gradient() -> io.DynamicCombo.Input:
@@ -83,7 +83,7 @@ def check_numbers(**numbers: float) -> None:
 
 
 def make_settings(gradient: dict | str, strength: dict | str, start_percent: float, end_percent: float) -> Any:
-    """The core's Settings; its strength is false where it moves nothing."""
+    """The core's GuidanceSettings; its strength is false where it moves nothing."""
     from ..referee_core.methods import gradient_guidance as core
 
     kinds = {"relative": core.Relative, "trust region": core.TrustRegion, "constant": core.Constant}
@@ -95,7 +95,7 @@ def make_settings(gradient: dict | str, strength: dict | str, start_percent: flo
         )
     amount = kinds[kind](**numbers)
     kind, numbers = _chosen("gradient", gradient)
-    return core.Settings(kind, amount, **numbers)
+    return core.GuidanceSettings(kind, amount, **numbers)
 
 
 class RefereeGuidance(Node):
@@ -114,7 +114,7 @@ class RefereeGuidance(Node):
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model, with its LoRAs and other patches."),
                 io.Vae.Input("vae", tooltip="Decodes the predicted pictures; gradients pass through it."),
-                Loss.Input("loss", tooltip="What the referee should see."),
+                LossSocket.Input("loss", tooltip="What the referee should see."),
                 AugmentationSocket.Input(
                     "augmentation", optional=True,
                     tooltip="The random views by which each predicted picture is judged. Without it: 2 gentle ones. "
@@ -133,8 +133,8 @@ class RefereeGuidance(Node):
         cls, model: Any, vae: Any, loss: LoadedLoss, gradient: dict | str, strength: dict | str, start_percent: float,
         end_percent: float, augmentation: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
-        from .bridge.guidance import VIEWS, Guidance
-        from .bridge.live import Progress
+        from .bridge.show.panel import Progress
+        from .runs.guidance import VIEWS, Guidance
 
         settings = make_settings(gradient, strength, start_percent, end_percent)
         if not settings.strength:

@@ -4,7 +4,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .node import Node
-from .sockets import CATEGORY, Referee
+from .sockets import CATEGORY, RefereeSocket
 
 PRECISIONS = ("auto", "fp32", "bf16 tower", "bf16", "fp16 tower")
 NAME_TOOLTIP = (
@@ -37,12 +37,12 @@ class RefereeLoader(io.ComfyNode):
                     "without bf16 that lack the memory for fp32; gradients are scaled to survive it.",
                 ),
             ],
-            outputs=[Referee.Output("referee", tooltip="Connect to Referee Loss.")],
+            outputs=[RefereeSocket.Output("referee", tooltip="Connect to Referee Loss.")],
         )
 
     @classmethod
     def execute(cls, referee_name: str, precision: str) -> io.NodeOutput:
-        from .bridge.referees import load_referee
+        from .bridge.models.referee_files import load_referee
 
         return io.NodeOutput(load_referee(folder_paths.get_full_path_or_raise("referee", referee_name), precision))
 
@@ -74,14 +74,14 @@ class RefereeConvert(Node):
     @classmethod
     def fingerprint_inputs(cls, referee_name: str, filename: str) -> int:
         """Runs again once the file that it wrote is deleted."""
-        from .bridge.referees import times_deleted
+        from .bridge.models.referee_files import times_deleted
 
         return times_deleted(filename)
 
     @classmethod
     def execute(cls, referee_name: str, filename: str) -> io.NodeOutput:
-        from .bridge.live import show_text
-        from .bridge.referees import convert_referee
+        from .bridge.models.referee_files import convert_referee
+        from .bridge.show.panel import show_text
 
         source = folder_paths.get_full_path_or_raise("referee", referee_name)
         node_id = getattr(cls.hidden, "unique_id", None)  # None where another node calls this one
@@ -107,14 +107,14 @@ class RefereeDemoModels(io.ComfyNode):
                 io.Model.Output("model", tooltip="A small diffusion model; works with KSampler."),
                 io.Clip.Output("clip", tooltip="Its text encoder; works with CLIP Text Encode."),
                 io.Vae.Output("vae", tooltip="Its autoencoder; 128x128 pixels are a 16x16 latent."),
-                Referee.Output("referee", tooltip="A small BLIP-2; connect to Referee Loss."),
+                RefereeSocket.Output("referee", tooltip="A small BLIP-2; connect to Referee Loss."),
             ],
         )
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
         from ..referee_core.demo.storage import path
-        from .bridge.demo import load_clip, load_model, load_vae
-        from .bridge.referees import load_referee
+        from .bridge.models.demo import load_clip, load_model, load_vae
+        from .bridge.models.referee_files import load_referee
 
         return io.NodeOutput(load_model(), load_clip(), load_vae(), load_referee(path("referee")))

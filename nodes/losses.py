@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from .node import Node
-from .sockets import CATEGORY, LoadedLoss, LoadedReferee, Loss, Referee
+from .sockets import CATEGORY, LoadedLoss, LoadedReferee, LossSocket, RefereeSocket
 
 
 class RefereeLoss(Node):
@@ -19,7 +19,9 @@ class RefereeLoss(Node):
             description="What the referee should see in the image. Lower is a better match.",
             search_aliases=["blip", "vlm", "blip2 loss", "prompt alignment", "image text matching", "caption loss"],
             inputs=[
-                Referee.Input("referee", tooltip="The network that judges: from Load Referee or Load Demo Models."),
+                RefereeSocket.Input(
+                    "referee", tooltip="The network that judges: from Load Referee or Load Demo Models."
+                ),
                 io.String.Input(
                     "text",
                     multiline=True,
@@ -47,7 +49,9 @@ class RefereeLoss(Node):
                 ),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[Loss.Output("loss", tooltip="Connect to Referee Optimizer, Referee Sampler or Score Images.")],
+            outputs=[
+                LossSocket.Output("loss", tooltip="Connect to Referee Optimizer, Referee Sampler or Score Images.")
+            ],
         )
 
     @classmethod
@@ -69,7 +73,7 @@ class RefereeLoss(Node):
             loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
         notes = referee.referee.notes(loss.bound[0].text)
         if notes:
-            from .bridge.live import show_text
+            from .bridge.show.panel import show_text
 
             show_text(cls.hidden.unique_id, "\n".join(notes))
         return io.NodeOutput(LoadedLoss(loss, (referee.patcher,)))
@@ -79,7 +83,7 @@ class RefereeCombineLosses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         losses = io.Autogrow.TemplatePrefix(
-            Loss.Input("loss", tooltip="A loss to add. Another socket appears when this one is used."),
+            LossSocket.Input("loss", tooltip="A loss to add. Another socket appears when this one is used."),
             prefix="loss_",
             min=1,
             max=16,
@@ -99,7 +103,7 @@ class RefereeCombineLosses(io.ComfyNode):
                     "one out, a negative one pushes away.",
                 ),
             ],
-            outputs=[Loss.Output("loss", tooltip="The weighted sum.")],
+            outputs=[LossSocket.Output("loss", tooltip="The weighted sum.")],
         )
 
     @classmethod

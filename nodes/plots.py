@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .sockets import CATEGORY, History
+from .sockets import CATEGORY, HistorySocket
 
 
 def _index() -> io.Int.Input:
@@ -33,7 +33,7 @@ class RefereeHistoryPlot(io.ComfyNode):
             category=CATEGORY,
             description="Losses, gradient norms and schedules over the steps; EMA-restarts are dashed lines.",
             search_aliases=["loss plot", "loss curve"],
-            inputs=[History.Input("history", tooltip="From Referee Optimizer."), _index()],
+            inputs=[HistorySocket.Input("history", tooltip="From Referee Optimizer."), _index()],
             outputs=[io.Image.Output("plot", tooltip="The curves as a picture.")],
         )
 
@@ -53,7 +53,7 @@ class RefereeFilmstrip(io.ComfyNode):
             category=CATEGORY,
             description="The picture every few steps, from noise to result (the paper's figures 10 and 11).",
             search_aliases=["evolution", "contact sheet"],
-            inputs=[History.Input("history", tooltip="From Referee Optimizer."), _index(), *_size()],
+            inputs=[HistorySocket.Input("history", tooltip="From Referee Optimizer."), _index(), *_size()],
             outputs=[
                 io.Image.Output("filmstrip", tooltip="All pictures on one sheet."),
                 io.Image.Output(
@@ -80,7 +80,7 @@ class RefereeGradientView(io.ComfyNode):
             description="The referee's and the prior's gradients as pictures: the first three latent channels (figure "
             "12).",
             search_aliases=["gradient picture"],
-            inputs=[History.Input("history", tooltip="From Referee Optimizer."), _index(), *_size()],
+            inputs=[HistorySocket.Input("history", tooltip="From Referee Optimizer."), _index(), *_size()],
             outputs=[io.Image.Output("gradients", tooltip="The gradients on one sheet.")],
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .sockets import CATEGORY, Prior, PriorSocket
+from .sockets import CATEGORY, LoadedPrior, PriorSocket
 
 
 def sds_inputs() -> list:
@@ -80,5 +80,5 @@ class RefereeSDSGuidance(io.ComfyNode):
         t_min: int, t_max: int,
     ) -> io.NodeOutput:  # fmt: skip
         return io.NodeOutput(
-            Prior(model, positive, negative, cfg, make_sds(weight, weight_end, schedule, t_min, t_max))
+            LoadedPrior(model, positive, negative, cfg, make_sds(weight, weight_end, schedule, t_min, t_max))
         )

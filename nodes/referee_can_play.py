@@ -6,7 +6,16 @@ from comfy_api.latest import io
 
 from .node import Node
 from .priors import make_sds, sds_inputs
-from .sockets import CATEGORY, AugmentationSocket, Averaging, History, LoadedLoss, Loss, Prior, PriorSocket
+from .sockets import (
+    CATEGORY,
+    AugmentationSocket,
+    AveragingSocket,
+    HistorySocket,
+    LoadedLoss,
+    LoadedPrior,
+    LossSocket,
+    PriorSocket,
+)
 
 
 def _gradient_noise() -> io.Float.Input:
@@ -105,8 +114,8 @@ def _stops() -> list:
 def _settings(
     steps: int, preset: dict | str, noise: float, lr: float, lr_end: float, views_at_once: int, **rest
 ) -> Any:
-    """The core's Settings. ``preset`` is its name alone where another node calls this one; what a graph of an earlier
-    version leaves out is None."""
+    """The core's LoopSettings. ``preset`` is its name alone where another node calls this one; what a graph of an
+    earlier version leaves out is None."""
     from dataclasses import replace
 
     from ..referee_core.methods.referee_can_play import PRESETS
@@ -145,7 +154,7 @@ class RefereeOptimizer(Node):
                     "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent "
                     "starts there. A noise mask limits the change to the masked part, and a soft one feathers it."
                 ),
-                Loss.Input(
+                LossSocket.Input(
                     "loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."
                 ),
                 PriorSocket.Input(
@@ -155,7 +164,9 @@ class RefereeOptimizer(Node):
                     "augmentation", optional=True,
                     tooltip="Random views for the referee. Without it the picture turns adversarial.",
                 ),
-                Averaging.Input("averaging", optional=True, tooltip="EMA-Restart. Without it the run is less stable."),
+                AveragingSocket.Input(
+                    "averaging", optional=True, tooltip="EMA-Restart. Without it the run is less stable."
+                ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
                     tooltip="Same seed, same image.",
@@ -177,7 +188,7 @@ class RefereeOptimizer(Node):
                 ),
                 _views_at_once(),
                 *_stops(),
-                History.Input(
+                HistorySocket.Input(
                     "resume", optional=True, tooltip="A finished run to go on with; steps counts from its beginning. "
                     "Keep the other inputs as they were."
                 ),
@@ -189,7 +200,9 @@ class RefereeOptimizer(Node):
             outputs=[
                 io.Latent.Output("latent", tooltip="The optimised latent."),
                 io.Image.Output("image", tooltip="The optimised image, decoded."),
-                History.Output("history", tooltip="For History Plot, Filmstrip and Gradient View, and to go on from."),
+                HistorySocket.Output(
+                    "history", tooltip="For History Plot, Filmstrip and Gradient View, and to go on from."
+                ),
                 io.Float.Output(
                     "scores", is_output_list=True, tooltip="Probability that each finished image matches, from 0 to 1, "
                     "without augmentation. None without a matching loss."
@@ -203,14 +216,14 @@ class RefereeOptimizer(Node):
         cls, vae: Any, latent_image: dict, seed: int, steps: int, preset: dict | str, w1: float, lr: float,
         lr_end: float, noise: float, tail: int, result: str, record_every: int, views_at_once: int, stop_at: float,
         patience: int,
-        loss: LoadedLoss | None = None, prior: Prior | None = None, augmentation: Any = None, averaging: Any = None,
-        resume: Any = None, model: Any = None,
+        loss: LoadedLoss | None = None, prior: LoadedPrior | None = None, augmentation: Any = None,
+        averaging: Any = None, resume: Any = None, model: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..referee_core.record import History as Run
-        from .bridge.live import Progress
-        from .bridge.optimizer import run
-        from .bridge.sampler import Setup, log
-        from .bridge.scoring import score
+        from ..referee_core.record import History
+        from .bridge.judging.scores import score
+        from .bridge.show.panel import Progress
+        from .runs.optimizer import run
+        from .runs.referee_can_play import Setup, log
 
         notes, matches, report = [], [None] * len(latent_image["samples"]), ""
 
@@ -228,7 +241,7 @@ class RefereeOptimizer(Node):
             )
             resumed = resume and resume.state
             setup = Setup(vae, loss, None, augmentation, averaging, settings, resume=resumed, note=note)
-            history = Run.after(resume, record_every) if resume else Run(every=record_every)
+            history = History.after(resume, record_every) if resume else History(every=record_every)
 
             def on_step(step, decode):
                 history.add(step, decode)
@@ -258,11 +271,11 @@ class RefereeSampler(io.ComfyNode):
                 io.Vae.Input(
                     "vae", tooltip="Decodes the latent; gradients pass through it. VAEs of image models only."
                 ),
-                Loss.Input(
+                LossSocket.Input(
                     "loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."
                 ),
                 AugmentationSocket.Input("augmentation", optional=True, tooltip="Random views for the referee."),
-                Averaging.Input("averaging", optional=True, tooltip="EMA-Restart."),
+                AveragingSocket.Input("averaging", optional=True, tooltip="EMA-Restart."),
                 *sds_inputs(),
                 *_loop_inputs(),
                 _views_at_once(),
@@ -277,7 +290,7 @@ class RefereeSampler(io.ComfyNode):
         w1: float, lr: float, lr_end: float, noise: float, tail: int, views_at_once: int, stop_at: float, patience: int,
         loss: LoadedLoss | None = None, augmentation: Any = None, averaging: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
-        from .bridge.sampler import RefereeCanPlay, Setup
+        from .runs.referee_can_play import RefereeCanPlay, Setup
 
         if loss is None and not (weight or weight_end):
             raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', or give 'weight' a value.")

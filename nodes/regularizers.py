@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .sockets import CATEGORY, AugmentationSocket, Averaging
+from .sockets import CATEGORY, AugmentationSocket, AveragingSocket
 
 
 def _count(default: int) -> io.Int.Input:
@@ -117,7 +117,7 @@ class RefereeEMARestart(io.ComfyNode):
                     tooltip="Steps between restarts. The paper: 60, so steps 40 and 100. 0 restarts once.",
                 ),
             ],
-            outputs=[Averaging.Output("averaging", tooltip="Connect to Referee Optimizer or Referee Sampler.")],
+            outputs=[AveragingSocket.Output("averaging", tooltip="Connect to Referee Optimizer or Referee Sampler.")],
         )  # fmt: skip
 
     @classmethod

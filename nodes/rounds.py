@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from .guidance import check_numbers, make_settings, range_inputs, strength_input
 from .node import Node
-from .sockets import CATEGORY, AugmentationSocket, LoadedLoss, Loss
+from .sockets import CATEGORY, AugmentationSocket, LoadedLoss, LossSocket
 
 
 class RefereeRounds(Node):
@@ -26,7 +26,7 @@ class RefereeRounds(Node):
             inputs=[
                 io.Sampler.Input("sampler", tooltip="Runs each round, from KSamplerSelect or another sampler node."),
                 io.Vae.Input("vae", tooltip="Decodes each round's picture; gradients pass through it."),
-                Loss.Input("loss", tooltip="What the referee should see."),
+                LossSocket.Input("loss", tooltip="What the referee should see."),
                 AugmentationSocket.Input(
                     "augmentation", optional=True,
                     tooltip="The random views by which each round's picture is judged. Without it: 8 gentle ones.",
@@ -69,8 +69,8 @@ class RefereeRounds(Node):
         start_percent: float, end_percent: float, stop_at: float, augmentation: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..referee_core.methods.search import VIEWS
-        from .bridge.live import Progress
-        from .bridge.rounds import Rounds
+        from .bridge.show.panel import Progress
+        from .runs.rounds import Rounds
 
         loss.loss.check_probability(stop_at)
         check_numbers(delta=delta)
@@ -136,7 +136,7 @@ class RefereeAdapt(io.ComfyNode):
         cls, model: Any, positive: Any, negative: Any, cfg: float, sampler: Any, sigmas: Any, latent_image: dict,
         seed: int, rank: int, learning_rate: float, steps: int,
     ) -> io.NodeOutput:  # fmt: skip
-        from .bridge.adapter import adapt
+        from .runs.adapter import adapt
 
         check_numbers(cfg=cfg, learning_rate=learning_rate)
         return io.NodeOutput(

@@ -7,7 +7,7 @@ import torch
 from comfy_api.latest import io
 
 from .node import Node
-from .sockets import CATEGORY, LoadedLoss, Loss
+from .sockets import CATEGORY, LoadedLoss, LossSocket
 
 
 class RefereeScore(Node):
@@ -25,7 +25,7 @@ class RefereeScore(Node):
             ],
             inputs=[
                 io.Image.Input("images", tooltip="A batch of images to judge; transparent ones on white."),
-                Loss.Input("loss", tooltip="What they are judged by: the text and the weights of its terms."),
+                LossSocket.Input("loss", tooltip="What they are judged by: the text and the weights of its terms."),
                 io.Int.Input(
                     "keep", default=0, min=0, max=4096,
                     tooltip="How many of the best to pass on; 0: all, only put in order.",
@@ -54,7 +54,7 @@ class RefereeScore(Node):
         from comfy.utils import ProgressBar
 
         from .bridge.inputs import check_finite, check_images
-        from .bridge.scoring import score
+        from .bridge.judging.scores import score
 
         check_images("images", images)
         if latents is not None and len(latents["samples"]) != len(images):
@@ -94,7 +94,7 @@ class NoLatents(dict):
 
 def _rows(latents: dict, order: list[int]) -> dict:
     """The chosen images of a LATENT, with what belongs to each of them."""
-    from .bridge.latents import rows_that_fit
+    from .bridge.sampling.latents import rows_that_fit
 
     count, chosen = len(latents["samples"]), {}
     latents, _ = rows_that_fit(latents)

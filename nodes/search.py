@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .node import Node
-from .sockets import CATEGORY, AugmentationSocket, LoadedLoss, Loss
+from .sockets import CATEGORY, AugmentationSocket, LoadedLoss, LossSocket
 
 
 class RefereeSearch(Node):
@@ -33,7 +33,7 @@ class RefereeSearch(Node):
                     "noise. A noise mask limits the change to the masked part."
                 ),
                 io.Vae.Input("vae", tooltip="Decodes the pictures for the referee."),
-                Loss.Input("loss", tooltip="What the referee should see; it decides which picture is best."),
+                LossSocket.Input("loss", tooltip="What the referee should see; it decides which picture is best."),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
                     tooltip="Of the first attempt; the next has seed + 1, and so on. An attempt equals a run of "
@@ -87,16 +87,16 @@ class RefereeSearch(Node):
     ) -> io.NodeOutput:  # fmt: skip
         import torch
 
-        from ..referee_core.methods.search import Settings, search
-        from .bridge.judging import Judge
-        from .bridge.live import SearchProgress
-        from .bridge.scoring import Scores
-        from .bridge.search import Attempts, report
+        from ..referee_core.methods.search import SearchSettings, search
+        from .bridge.judging.judge import Judge
+        from .bridge.judging.scores import Scores
+        from .runs.search import Attempts, report
+        from .runs.search_panel import SearchProgress
 
         steps, node, page = len(sigmas) - 1, cls.hidden.unique_id, cls.hidden.extra_pnginfo
         with SearchProgress(node, attempts, steps, stop_at, page) as progress:
             loss.loss.check_probability(stop_at)
-            settings = Settings(attempts, keep, stop_at, prune_at)
+            settings = SearchSettings(attempts, keep, stop_at, prune_at)
             looks_after = settings.looks_after(steps)
             sample = Attempts(guider, sampler, sigmas, latent_image, vae, at_once, stop_at > 0, looks_after, progress)
             for tried in search(sample, Judge(loss, augmentation), settings, seed):

@@ -6,16 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..referee_core.interfaces import Denoiser
-from ..referee_core.interfaces import Prior as CorePrior
-from ..referee_core.interfaces import Referee as CoreReferee
+from ..referee_core.interfaces import Denoiser, Prior, Referee
 
-Referee = io.Custom("REFEREE")
-Loss = io.Custom("REFEREE_LOSS")
+RefereeSocket = io.Custom("REFEREE")
+LossSocket = io.Custom("REFEREE_LOSS")
 AugmentationSocket = io.Custom("REFEREE_AUGMENTATION")
 PriorSocket = io.Custom("REFEREE_PRIOR")
-Averaging = io.Custom("REFEREE_AVERAGING")
-History = io.Custom("REFEREE_HISTORY")
+AveragingSocket = io.Custom("REFEREE_AVERAGING")
+HistorySocket = io.Custom("REFEREE_HISTORY")
 
 CATEGORY = "referee"
 
@@ -24,7 +22,7 @@ CATEGORY = "referee"
 class LoadedReferee:
     """REFEREE: a referee, and the patcher through which ComfyUI's memory manager moves its network."""
 
-    referee: CoreReferee
+    referee: Referee
     patcher: Any
 
 
@@ -37,11 +35,11 @@ class LoadedLoss:
 
 
 @dataclass(frozen=True)
-class Prior:
+class LoadedPrior:
     """REFEREE_PRIOR: a MODEL with its guidance, and what makes a prior of the core from its predictions."""
 
     model: Any
     positive: Any
     negative: Any
     cfg: float
-    make: Callable[[Denoiser], CorePrior]
+    make: Callable[[Denoiser], Prior]

@@ -1,15 +1,15 @@
 """What is minimised: referees bound to their texts and weights, in expectation over augmented views."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from .augment import Augmentation
 from .interfaces import Referee
-from .memory import is_out_of_memory
 from .optimisation import gradient
+from .out_of_memory import is_out_of_memory
 from .views import at_least_single
 
 
@@ -152,6 +152,39 @@ def expected_loss(
         means = values.view(-1, len(images), kept).mean(2)
         terms.update(zip((name for i in indices for name in loss.term_names(i)), means, strict=True))
     return total, {name: terms[name] for name in loss.names()}
+
+
+class Slope(NamedTuple):
+    """A loss at latents, and the way up.
+
+    Attributes:
+        loss: [B]. terms: the unweighted terms [B] by name. g: dL/dz [B, C, ...]. x: the picture [B, 3, H, W].
+    """
+
+    loss: torch.Tensor
+    terms: dict[str, torch.Tensor]
+    g: torch.Tensor
+    x: torch.Tensor
+
+
+def loss_gradient(
+    decode: Callable[[torch.Tensor], torch.Tensor],
+    z: torch.Tensor,
+    loss: RefereeLoss,
+    augmentation: Augmentation,
+    streams: Sequence[torch.Generator],
+    micro_batch: MicroBatch,
+) -> Slope:
+    """The expected loss of the pictures decoded from z [B, C, ...], and its gradient at z (see ``expected_loss``).
+
+    The backward pass goes through the referee first and then, once, through the decoder: both graphs are never held
+    beside those of more views than a micro-batch.
+    """
+    leaf = z.detach().requires_grad_()
+    x = decode(leaf)
+    seen = x.detach().requires_grad_()
+    total, terms = expected_loss(loss, seen, augmentation, streams, micro_batch)
+    return Slope(total, terms, gradient(x, leaf, seen.grad, through="the VAE"), seen.detach())
 
 
 def _hardest(scores: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:

@@ -21,9 +21,9 @@ from referee_core.demo.storage import path as weights_path
 from referee_core.demo.world import CATEGORIES, scenes
 from referee_core.hosts.diffusers import Components
 from referee_core.interfaces import Denoiser, Referee
-from referee_core.losses import MicroBatch, RefereeLoss, bind, expected_loss, plain_loss
-from referee_core.methods.referee_can_play import Settings, referee_can_play
-from referee_core.optimisation import gradient, norm, of_length
+from referee_core.losses import MicroBatch, RefereeLoss, bind, loss_gradient, plain_loss
+from referee_core.methods.referee_can_play import LoopSettings, referee_can_play
+from referee_core.optimisation import norm, of_length
 from referee_core.priors.sds import SDS
 from referee_core.randomness import generators, randn_like
 from referee_core.referees.blip2.weights import load as load_referee
@@ -98,11 +98,7 @@ def sampled(models: Components, prompt: str, loss: RefereeLoss | None, rng: rand
     streams = generators([rng.randrange(2**31) for _ in range(BATCH)], ("noise", "views"))
 
     def down(z: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
-        leaf = z.detach().requires_grad_()
-        picture = decode(leaf)
-        seen = picture.detach().requires_grad_()
-        expected_loss(loss, seen, VIEWS, streams["views"], MicroBatch())
-        g = gradient(picture, leaf, seen.grad, through="the VAE")
+        g = loss_gradient(decode, z, loss, VIEWS, streams["views"], MicroBatch()).g
         return z - of_length(g, share * norm(eps - z))
 
     x = randn_like(torch.zeros(BATCH, 4, 16, 16, device=common.device()), streams["noise"])
@@ -115,7 +111,7 @@ def optimised(models: Components, prompt: str, loss: RefereeLoss, rng: random.Ra
     """Pictures [B, 3, S, S] on the way of the optimisation, from noise, alone or beside score distillation."""
     z = torch.randn(BATCH, 4, 16, 16, generator=torch.Generator().manual_seed(rng.randrange(2**31)))
     prior = SDS(models.guided(prompt, cfg=rng.uniform(3, 6)), Schedule(2000.0, 2000.0)) if rng.random() < 0.7 else None
-    settings = Settings(steps=40, tail=0, lr=Schedule(rng.uniform(0.1, 0.3), 0.05), noise=0.05, gradient_noise=0.0)
+    settings = LoopSettings(steps=40, tail=0, lr=Schedule(rng.uniform(0.1, 0.3), 0.05), noise=0.05, gradient_noise=0.0)
     run = referee_can_play(
         z.to(common.device()), models.decoder(), loss, prior, VIEWS, None, settings, rng.randrange(2**31)
     )

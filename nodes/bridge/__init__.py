@@ -1,1 +1,1 @@
-"""ComfyUI's ways, apart from the nodes: leaving inference mode, patchers, guiders, previews."""
+"""ComfyUI's ways, apart from the nodes and the methods."""

@@ -21,7 +21,7 @@ MIN_OVERLAP = 0.70  # intersection over union with the template
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Contents:
     """What the judge saw.
 
     Attributes:
@@ -77,7 +77,7 @@ def _shape_of(region: np.ndarray, cx: float, cy: float) -> str | None:
     return best
 
 
-def judge(picture: torch.Tensor) -> Verdict:
+def judge(picture: torch.Tensor) -> Contents:
     """Name the objects in a picture.
 
     Args:
@@ -103,4 +103,4 @@ def judge(picture: torch.Tensor) -> Verdict:
             else:
                 objects.append((colour, shape))
                 centres.append((float(cx + 0.5) / scale, float(cy + 0.5) / scale))
-    return Verdict(tuple(objects), tuple(centres), unknown)
+    return Contents(tuple(objects), tuple(centres), unknown)

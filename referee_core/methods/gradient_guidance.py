@@ -23,7 +23,7 @@ from typing import Protocol
 import torch
 
 from ..augment import Augmentation
-from ..losses import MicroBatch, RefereeLoss, expected_loss
+from ..losses import MicroBatch, RefereeLoss, loss_gradient
 from ..optimisation import TINY, gradient, norm, of_length
 
 GRADIENTS = ("prediction", "look-ahead", "naive")
@@ -136,7 +136,7 @@ class TrustRegion:
 
 
 @dataclass(frozen=True)
-class Settings:
+class GuidanceSettings:
     """How a prediction is guided.
 
     Attributes:
@@ -184,12 +184,11 @@ class Judged:
     picture: torch.Tensor | None = None
 
     def __call__(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        leaf = z.detach().requires_grad_()
-        picture = self.decode(leaf)
-        self.picture = seen = picture.detach().requires_grad_()
-        total, self.terms = expected_loss(self.loss, seen, self.augmentation, self.streams, self.micro_batch)
+        total, self.terms, g, self.picture = loss_gradient(
+            self.decode, z, self.loss, self.augmentation, self.streams, self.micro_batch
+        )
         self.match = self.loss.match(self.terms)
-        return total, gradient(picture, leaf, seen.grad, through="the VAE")
+        return total, g
 
 
 def guided(
@@ -197,7 +196,7 @@ def guided(
     x: torch.Tensor,
     sigma: torch.Tensor,
     objective: Objective,
-    settings: Settings,
+    settings: GuidanceSettings,
     predict: Callable[[torch.Tensor], torch.Tensor] | None = None,
     mask: torch.Tensor | None = None,
 ) -> Guided:

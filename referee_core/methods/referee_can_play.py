@@ -18,8 +18,8 @@ import torch
 from ..augment import NONE, Augmentation
 from ..averaging import EMARestart
 from ..interfaces import Prior
-from ..losses import MicroBatch, RefereeLoss, expected_loss
-from ..optimisation import Best, EarlyStop, checked_norm, gradient, norm, of_length
+from ..losses import MicroBatch, RefereeLoss, loss_gradient
+from ..optimisation import Best, EarlyStop, checked_norm, norm, of_length
 from ..randomness import generators, randn_like, restore, states
 from ..record import LOSS, NORM, SCHEDULE, State, Step, plain_fields
 from ..schedules import Schedule
@@ -28,7 +28,7 @@ PURPOSES = ("sds", "augmentation", "noise", "gradient noise")
 
 
 @dataclass(frozen=True)
-class Settings(EarlyStop):
+class LoopSettings(EarlyStop):
     """The loop's numbers; the defaults are the paper's. With ``stop_at`` and ``patience`` the referee rests for good.
 
     Attributes:
@@ -72,7 +72,7 @@ class Settings(EarlyStop):
         return lr * warm, lr if self.sds_lr is None else self.sds_lr
 
 
-PAPER = Settings()
+PAPER = LoopSettings()
 REFERENCE_CODE = replace(PAPER, warmup=10, sds_lr=1.0, tail_noise=0.01, weight_decay=5e-4)
 PRESETS = {"paper": PAPER, "reference code": REFERENCE_CODE}
 
@@ -84,7 +84,7 @@ def referee_can_play(
     prior: Prior | None = None,
     augmentation: Augmentation = NONE,
     averaging: EMARestart | None = None,
-    settings: Settings = PAPER,
+    settings: LoopSettings = PAPER,
     seed: int | Sequence[int] = 0,
     mask: torch.Tensor | None = None,
     resume: State | None = None,
@@ -154,10 +154,7 @@ def referee_can_play(
             step.add(SCHEDULE, f"{prior.name} weight", weight)
 
         if loss is not None and not in_tail:
-            x = decode(z)
-            step.x = leaf = x.detach().requires_grad_()
-            total, terms = expected_loss(loss, leaf, augmentation, streams["augmentation"], micro_batch)
-            g = gradient(x, z, leaf.grad, through="the VAE")
+            total, terms, g, step.x = loss_gradient(decode, z, loss, augmentation, streams["augmentation"], micro_batch)
             g = g if inside is None else g * inside
             step.scalars[LOSS] = {"loss": total, **terms}
             step.add(NORM, "referee", checked_norm(g, "the referee", i, must_move=i == 0))
@@ -196,7 +193,7 @@ def referee_can_play(
 
 
 def _at_work(
-    loss: RefereeLoss | None, prior: Prior | None, s: Settings
+    loss: RefereeLoss | None, prior: Prior | None, s: LoopSettings
 ) -> tuple[RefereeLoss | None, Prior | None, int]:
     """The loss and the prior, each only if its weight is not 0, and the length of the tail."""
     prior = None if prior is None or prior.weight.is_zero else prior
@@ -214,7 +211,11 @@ def _at_work(
 
 
 def _about(
-    loss: RefereeLoss | None, prior: Prior | None, augmentation: Augmentation, averaging: EMARestart | None, s: Settings
+    loss: RefereeLoss | None,
+    prior: Prior | None,
+    augmentation: Augmentation,
+    averaging: EMARestart | None,
+    s: LoopSettings,
 ) -> dict[str, Any]:
     """What makes a run the run it is, by the names of its inputs; how long it goes on is left out."""
     free = ("steps", "micro_batch", "stop_at", "patience")

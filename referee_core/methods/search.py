@@ -29,7 +29,7 @@ Of the demo's 5120 plain held-out pictures, 1305 of 1733 right ones and 91 of 33
 
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """When the search ends, and what it gives up.
 
     Attributes:
@@ -138,7 +138,7 @@ def better_half(predicted: float, earlier: Sequence[float]) -> bool:
 def search(
     sample: Sample,
     judge: Judge,
-    settings: Settings,
+    settings: SearchSettings,
     seed: int,
     worth: Callable[[float, Sequence[float]], bool] = better_half,
 ) -> Iterator[Tried]:

@@ -123,9 +123,9 @@ def plug_in(state: str = "NORMAL_VRAM", reserved: int = 0) -> Memory:
     """
     import comfy.model_management as mm
 
-    from ...nodes.bridge import gradients
+    from ...nodes.bridge.gradients import stand_ins
 
-    main_memory, ordinary = mm.get_free_memory, gradients.ordinary
+    main_memory, ordinary = mm.get_free_memory, stand_ins.ordinary
 
     def free(device=None, torch_free_too=False):
         if mm.is_device_cpu(device):
@@ -138,5 +138,5 @@ def plug_in(state: str = "NORMAL_VRAM", reserved: int = 0) -> Memory:
     mm.get_free_memory, mm.get_total_memory = free, (lambda device=None, torch_total_too=False: memory.size)
     mm.minimum_inference_memory, mm.EXTRA_RESERVED_VRAM = (lambda: reserved), reserved
     mm.should_use_fp16 = mm.should_use_bf16 = lambda *a, **k: False
-    gradients.ordinary = lambda t: OnCard(t.inner) if isinstance(t, OnCard) else ordinary(t)
+    stand_ins.ordinary = lambda t: OnCard(t.inner) if isinstance(t, OnCard) else ordinary(t)
     return memory

@@ -48,17 +48,18 @@ PLAYERS = """
 from dataclasses import replace
 import comfy.model_management as mm
 import torch
-from pack.nodes.bridge import memory, optimizer, sampler
-from pack.nodes.bridge.demo import load_clip, load_model, load_vae
-from pack.nodes.bridge.referees import load_referee
-from pack.nodes.sockets import LoadedLoss, Prior
+from pack.nodes.bridge.gradients import memory
+from pack.nodes.runs import optimizer, referee_can_play as sampler
+from pack.nodes.bridge.models.demo import load_clip, load_model, load_vae
+from pack.nodes.bridge.models.referee_files import load_referee
+from pack.nodes.sockets import LoadedLoss, LoadedPrior
 from pack.referee_core import augment
 from pack.referee_core.averaging import EMARestart
 from pack.referee_core.demo.storage import path
 from pack.referee_core.priors.sds import SDS
 from pack.referee_core.record import History
 from pack.referee_core.losses import bind
-from pack.referee_core.methods.referee_can_play import Settings
+from pack.referee_core.methods.referee_can_play import LoopSettings
 from pack.referee_core.schedules import Schedule
 
 with torch.inference_mode():
@@ -66,11 +67,11 @@ with torch.inference_mode():
     with torch.inference_mode(False):
         loss = LoadedLoss(bind(referee.referee, "a red circle", itm=1.0, caption=1.0), (referee.patcher,))
     cond = clip.encode_from_tokens_scheduled(clip.tokenize("a red circle"))
-prior = Prior(model, cond, cond, 3.0, SDS)
+prior = LoadedPrior(model, cond, cond, 3.0, SDS)
 
 def play(vae=vae, loss=loss, prior=prior, latent=None, on_step=lambda *a: None, steps=2, at_once=0, **changes):
     # the latent after a short run of the method
-    settings = Settings(steps=steps, tail=0, lr=Schedule(0.3, 0.15), noise=0.1, micro_batch=at_once)
+    settings = LoopSettings(steps=steps, tail=0, lr=Schedule(0.3, 0.15), noise=0.1, micro_batch=at_once)
     setup = sampler.Setup(vae, loss, augmentation=replace(augment.PAPER, count=4), settings=settings, **changes)
     history = History()
     def each(step, decode):

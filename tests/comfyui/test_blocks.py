@@ -14,9 +14,10 @@ import comfy.ldm.modules.attention as attention
 import comfy.ldm.modules.diffusionmodules.model as autoencoder
 import torch.nn.functional as F
 from types import SimpleNamespace
-from pack.nodes.bridge import differentiable as d, stateful
-from pack.nodes.bridge.model import DifferentiableModel
-from pack.nodes.bridge.vae import Decoder
+from pack.nodes.bridge.gradients import block as d
+from pack.nodes.bridge.sampling import stateful
+from pack.nodes.bridge.gradients.model import DifferentiableModel
+from pack.nodes.bridge.gradients.vae import Decoder
 
 # a block in the middle of ComfyUI's work in the middle of a block
 with torch.inference_mode():
@@ -135,7 +136,7 @@ def batch(result, broken):
         if broken:
             history.best_loss = step.best_loss.clone()
             history.best_loss[1] = float("nan")
-    settings = Settings(steps=5, tail=0, lr=Schedule(3.0, 3.0), noise=1.0)
+    settings = LoopSettings(steps=5, tail=0, lr=Schedule(3.0, 3.0), noise=1.0)
     setup = sampler.Setup(vae, loss, settings=settings)
     with torch.inference_mode():
         samples, _ = optimizer.run(setup, None, {"samples": torch.zeros(2, 4, 8, 8)}, 3, each, result, history)

@@ -8,7 +8,7 @@ from scripts.environment import find_comfyui
 CALLS = """
 import server
 from pack.nodes.bridge.inputs import check_finite, check_images
-from pack.nodes.bridge.scoring import score, title_of
+from pack.nodes.bridge.judging.scores import score, title_of
 from pack.nodes.losses import RefereeLoss
 from pack.nodes.referee_can_play import RefereeOptimizer
 from pack.nodes.score import RefereeScore

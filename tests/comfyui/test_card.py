@@ -14,7 +14,7 @@ vram = card.plug_in()
     + inside.PLAYERS
     + """
 memory.RESERVE = 0
-from pack.nodes.bridge import differentiable
+from pack.nodes.bridge.gradients import block as differentiable
 seen, fit_to_memory = {}, differentiable.fit_to_memory
 
 @contextmanager

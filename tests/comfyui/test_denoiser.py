@@ -8,8 +8,8 @@ from scripts.environment import find_comfyui
 GUIDED = """
 import comfy.cldm.cldm, comfy.controlnet, comfy.hooks, comfy.samplers
 import logging, node_helpers, torch
-from pack.nodes.bridge.demo import _set_groups, load_clip, load_model
-from pack.nodes.bridge.denoiser import GuidedDenoiser
+from pack.nodes.bridge.models.demo import _set_groups, load_clip, load_model
+from pack.nodes.bridge.sampling.denoiser import GuidedDenoiser
 
 torch.set_num_threads(1)  # small tensors, and other tests beside
 
@@ -155,7 +155,7 @@ SAMPLING = """
 from types import SimpleNamespace
 import comfy.model_base, comfy.model_sampling as ms, torch
 from comfy_extras import nodes_model_advanced as advanced
-from pack.nodes.bridge.denoiser import GuidedDenoiser
+from pack.nodes.bridge.sampling.denoiser import GuidedDenoiser
 from pack.referee_core.priors.sds import SDS
 from pack.referee_core.schedules import constant
 

@@ -12,9 +12,10 @@ import copy, time
 from contextlib import contextmanager, nullcontext
 import comfy.latent_formats, comfy.sd
 from comfy.ldm.wan.vae import WanVAE
-from pack.nodes.bridge import differentiable as d, gradients, latents
-from pack.nodes.bridge.model import DifferentiableModel
-from pack.nodes.bridge.vae import Decoder
+from pack.nodes.bridge.gradients import block as d, stand_ins as gradients
+from pack.nodes.bridge.sampling import latents
+from pack.nodes.bridge.gradients.model import DifferentiableModel
+from pack.nodes.bridge.gradients.vae import Decoder
 
 def message(f):
     try:
@@ -179,7 +180,7 @@ found["wan messages"] = [message(lambda: wan_decoder.check_latent(torch.zeros(1,
 with torch.inference_mode():
     found["wan flat"] = gap(wan_decoder(frame[:, :, 0]), wan_decoder(frame))
 from pack.referee_core.plots import gradient_view
-history, setup = History(), sampler.Setup(wan, loss, settings=Settings(steps=1, tail=0))
+history, setup = History(), sampler.Setup(wan, loss, settings=LoopSettings(steps=1, tail=0))
 with torch.inference_mode():
     result, image = optimizer.run(setup, None, {"samples": frame}, 1, history.add, "last", history)
 found["wan pictures"] = [list(image.shape), list(gradient_view(history).shape)[:1]]

@@ -14,7 +14,7 @@ from referee_core.demo.components import load_components
 from referee_core.demo.models import VAE
 from referee_core.demo.storage import path
 from referee_core.losses import bind
-from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.methods.referee_can_play import LoopSettings, referee_can_play
 from referee_core.priors.sds import SDS
 from referee_core.referees.blip2.weights import load
 from referee_core.schedules import Schedule
@@ -28,7 +28,7 @@ def test_both_hosts_go_the_same_way(latents):
 
     parts, referee = load_components(), load(path("referee"))
     views = {k.removeprefix("preset__"): v for k, v in CUSTOM.items() if k != "preset"}
-    settings = Settings(
+    settings = LoopSettings(
         steps=6, tail=LOOP["tail"], w1=LOOP["w1"], lr=Schedule(LOOP["lr"], LOOP["lr_end"]), noise=LOOP["noise"]
     )
     *_, last = referee_can_play(

@@ -15,8 +15,8 @@ vram = card.plug_in()
 import comfy.memory_management, comfy.model_patcher, comfy.sd
 import comfy_aimdo.host_buffer, comfy_aimdo.model_vbar as vbar
 from comfy.cli_args import args
-from pack.nodes.bridge import differentiable
-from pack.nodes.bridge.vae import Decoder
+from pack.nodes.bridge.gradients import block as differentiable
+from pack.nodes.bridge.gradients.vae import Decoder
 from pack.tests.comfyui.random_checkpoints import autoencoder, fill
 
 class Pages:
@@ -77,10 +77,10 @@ found["changed"] = gaps(decoded(changed(full_size_vae())), expected_change)
 
 # guided: the same picture, and what has to be copied is copied once a run
 import comfy.sample
-from pack.nodes.bridge import guidance
-from pack.nodes.bridge.gradients import StandIns
+from pack.nodes.runs import guidance
+from pack.nodes.bridge.gradients.stand_ins import StandIns
 from pack.referee_core.methods.gradient_guidance import Relative
-from pack.referee_core.methods.gradient_guidance import Settings as Guiding
+from pack.referee_core.methods.gradient_guidance import GuidanceSettings
 
 class Quiet:
     __enter__ = lambda self: self
@@ -93,7 +93,8 @@ StandIns._copy = lambda self, t, key: (copies.append(t.nbytes), copy(self, t, ke
 def guided(model, vae, gradient, steps=3):
     copies.clear()
     guide = guidance.Guidance(
-        vae, loss, replace(guidance.VIEWS, count=1), Guiding(gradient, Relative(0.05)), 0.0, 1.0, lambda n: Quiet()
+        vae, loss, replace(guidance.VIEWS, count=1), GuidanceSettings(gradient, Relative(0.05)), 0.0, 1.0,
+        lambda n: Quiet(),
     )
     with torch.inference_mode():
         latent = torch.zeros(1, 4, 4, 4)

@@ -14,8 +14,8 @@ CODE = (
 import comfy.sample, comfy.samplers
 from comfy_extras import nodes_model_advanced as advanced
 from comfy.patcher_extension import WrappersMP
-from pack.nodes.bridge import guidance as bridge
-from pack.referee_core.methods.gradient_guidance import Constant, Judged, Relative, Settings
+from pack.nodes.runs import guidance as bridge
+from pack.referee_core.methods.gradient_guidance import Constant, Judged, Relative, GuidanceSettings
 
 class Quiet:
     # in place of what the user sees
@@ -30,7 +30,7 @@ class Quiet:
     def closing(self):
         return "done"
 
-def guide(model, settings=Settings(), end=1.0, views=3, loss=loss):
+def guide(model, settings=GuidanceSettings(), end=1.0, views=3, loss=loss):
     # the guided MODEL, and its guidance; what it showed last is guidance.shown
     def begin(steps):
         guidance.shown = Quiet(steps)
@@ -63,7 +63,7 @@ with torch.inference_mode():
 LOOK_AHEAD = """
 for kind, patcher in KINDS.items():
     # the first guided call, caught: the gradient by x in k-space, against differences of the whole way
-    guided, guidance = guide(patcher, Settings("look-ahead", Constant(1e-6)))
+    guided, guidance = guide(patcher, GuidanceSettings("look-ahead", Constant(1e-6)))
     caught = {}
     def catch(z, x, sigma, judged, settings, predict=None, mask=None, own=bridge.guided):
         made = own(z, x, sigma, judged, settings, predict, mask)
@@ -119,10 +119,10 @@ for name in ("heun", "dpm_2_ancestral", "dpmpp_sde", "uni_pc", "lcm", "ddim"):
     found[name] = bool(made.isfinite().all()) and not torch.equal(made, sample(model, name))
 
 # two in a row
-twice, second = guide(guided, Settings("prediction", Relative(0.02)))
+twice, second = guide(guided, GuidanceSettings("prediction", Relative(0.02)))
 both = sample(twice)
 found["two"] = [torch.equal(both, other) for other in (one, sample(guide(model, second.settings)[0]), sample(twice))]
-ahead, _ = guide(guided, Settings("look-ahead", Relative(0.02)))
+ahead, _ = guide(guided, GuidanceSettings("look-ahead", Relative(0.02)))
 found["look-ahead behind it"] = torch.equal(sample(ahead), sample(ahead)) and not torch.equal(sample(ahead), one)
 
 # a mask: what it keeps is kept, and the gradient lies inside
@@ -180,7 +180,7 @@ def state():
     )
 
 for at in STAGES:
-    guided, guidance = guide(model, Settings("look-ahead", Relative(0.1)))
+    guided, guidance = guide(model, GuidanceSettings("look-ahead", Relative(0.1)))
     first = sample(guided)
     before, pressed, decodes = state(), [], []
     def press(*_):

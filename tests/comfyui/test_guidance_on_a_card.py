@@ -12,9 +12,9 @@ from pack.tests.comfyui import card
 vram = card.plug_in()
 """
 TIGHT = """
-from pack.nodes.bridge import memory
-from pack.nodes.bridge.model import DifferentiableModel
-from pack.nodes.bridge.vae import Decoder
+from pack.nodes.bridge.gradients import memory
+from pack.nodes.bridge.gradients.model import DifferentiableModel
+from pack.nodes.bridge.gradients.vae import Decoder
 memory.RESERVE = 0
 patchers, shape = (vae.patcher, referee.patcher, model), torch.Size([1, 4, 8, 8])
 sizes = [p.model_size() for p in patchers]
@@ -26,7 +26,7 @@ def on(size, run):
     return run()
 
 for gradient, through in passages.items():
-    guided, _ = guide(model, Settings(gradient, Relative(0.1)))
+    guided, _ = guide(model, GuidanceSettings(gradient, Relative(0.1)))
     work = memory.smallest(loss.loss) + sum(p.memory_required(shape, checkpointing=True) for p in through)
     roomy, plain = on(2**40, lambda: sample(guided)), on(2**40, lambda: sample(model))
     tight = on(work + 1.1 * sum(sizes) - (0.5 * sizes[2] if len(through) == 1 else 0), lambda: sample(guided))

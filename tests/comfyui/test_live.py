@@ -16,8 +16,8 @@ PromptServer.instance = SimpleNamespace(
     client_id="page", send_sync=lambda event, data, sid=None: messages.append((data, sid)),
     send_progress_text=lambda text, node: texts.append((node, text)))
 
-from pack.nodes.bridge import curves, live
-from pack.nodes.bridge.scoring import Scores
+from pack.nodes.bridge.show import curves, panel
+from pack.nodes.bridge.judging.scores import Scores
 
 def step(index, steps=10, loss=(1.0,), marked=False, **more):
     values = {"loss": {"loss": torch.tensor(loss)}, "gradient norm": {"referee": torch.tensor([2.0])}}
@@ -29,7 +29,7 @@ def step(index, steps=10, loss=(1.0,), marked=False, **more):
 @pytest.fixture(scope="module")
 def found() -> dict:
     code = """
-progress = live.Progress("12:3", 10, {"workflow": {"id": "mine"}})
+progress = panel.Progress("12:3", 10, {"workflow": {"id": "mine"}})
 progress.update(step(0, match=torch.tensor([0.936]), note="restart in 37", loss=(1.204, 9.0)), None)
 found["status"] = texts[-1]
 progress.next_preview = 0
@@ -48,10 +48,10 @@ found["sent rows"] = sum((data["rows"] for data, _ in messages), [])
 
 texts.clear(), messages.clear()
 for given in (None, {}, {"workflow": None}, {"workflow": "made by a script"}, {"workflow": {}}, "text"):
-    live.Progress("1", 10, given).update(step(0), None)
+    panel.Progress("1", 10, given).update(step(0), None)
 found["graphs without a name"] = sorted({data["workflow"] for data, _ in messages})
 texts.clear(), messages.clear()
-called = live.Progress(None, 10, None)
+called = panel.Progress(None, 10, None)
 called.update(step(0), None)
 called.finish(torch.zeros(1, 3, 8, 8), None)
 found["called"] = [list(texts), list(messages)]
@@ -64,7 +64,7 @@ for i in range(0, 10000, 25):
 found["long"] = run["rows"]
 for i in range(100):
     curves.begin("many", str(i), 1)
-found["hours"] = [live.clock(s) for s in (5, 65, 3599.6, 7265)]
+found["hours"] = [panel.clock(s) for s in (5, 65, 3599.6, 7265)]
 found["many"] = [r["node"] for r in curves.runs_of("many")]
 """
     return run(find_comfyui(), STEPS + code)

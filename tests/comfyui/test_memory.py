@@ -9,17 +9,17 @@ CODE = """
 from dataclasses import replace
 import comfy.model_management as mm
 import torch
-from pack.nodes.bridge import memory, vae as vae_module
-from pack.nodes.bridge.demo import load_vae
-from pack.nodes.bridge.referees import load_referee
-from pack.nodes.bridge.optimizer import run
-from pack.nodes.bridge.sampler import Setup
+from pack.nodes.bridge.gradients import memory, vae as vae_module
+from pack.nodes.bridge.models.demo import load_vae
+from pack.nodes.bridge.models.referee_files import load_referee
+from pack.nodes.runs.optimizer import run
+from pack.nodes.runs.referee_can_play import Setup
 from pack.nodes.sockets import LoadedLoss
 from pack.referee_core.augment import PAPER
 from pack.referee_core.demo.storage import path
 from pack.referee_core.record import History
 from pack.referee_core.losses import bind
-from pack.referee_core.methods.referee_can_play import Settings
+from pack.referee_core.methods.referee_can_play import LoopSettings
 
 with torch.inference_mode():
     vae, referee = load_vae(), load_referee(path("referee"))
@@ -35,7 +35,7 @@ def latent(asked=0):
     seen = []
     def on_step(step, decode):
         seen.append([step.views_at_once, referee.referee.checkpointing, "forward" in blocks[0].__dict__])
-    settings = Settings(steps=2, lr=Settings().lr, micro_batch=asked)
+    settings = LoopSettings(steps=2, lr=LoopSettings().lr, micro_batch=asked)
     setup = Setup(vae, loss, augmentation=replace(PAPER, count=12), settings=settings)
     with torch.inference_mode():
         out, _ = run(setup, None, {"samples": torch.zeros(shape)}, 1, on_step, "last", History())

@@ -19,8 +19,11 @@ import io
 import comfy.samplers
 from PIL import Image
 from comfy.ldm.wan import vae2_2
-from pack.nodes.bridge import judging, latents, live, search as bridge
-from pack.nodes.bridge.vae import Decoder
+from pack.nodes.bridge.judging import judge as judging
+from pack.nodes.bridge.sampling import latents
+from pack.nodes.runs import search as bridge
+from pack.nodes.runs.search_panel import SearchProgress
+from pack.nodes.bridge.gradients.vae import Decoder
 from pack.referee_core.methods import search as core
 
 def rgba():
@@ -39,7 +42,7 @@ with torch.inference_mode():
     found["shown"] = list(rgba().decode(z).shape)
     found["decoded"] = torch.equal(Decoder(rgba())(z), Decoder(vae)(z))
 found["optimised"] = torch.equal(play(vae=rgba()), play())
-setup = sampler.Setup(rgba(), loss, settings=Settings(steps=1, tail=0))
+setup = sampler.Setup(rgba(), loss, settings=LoopSettings(steps=1, tail=0))
 with torch.inference_mode():
     _, image = optimizer.run(setup, None, {"samples": torch.zeros(1, 4, 16, 16)}, 1, lambda *a: None, "last", History())
 found["picture"] = list(image.shape)
@@ -48,13 +51,13 @@ guider = comfy.samplers.CFGGuider(model)
 guider.set_conds(cond, cond)
 sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 3)
 def searched(vae):
-    panel = live.SearchProgress("1", 2, 3, 0.0, None)
+    panel = SearchProgress("1", 2, 3, 0.0, None)
     sample = bridge.Attempts(
         guider, comfy.samplers.sampler_object("euler"), sigmas, {"samples": torch.zeros(1, 4, 16, 16)}, vae, 0, False,
         0, panel,
     )
     with torch.inference_mode():
-        for tried in core.search(sample, judging.Judge(loss), core.Settings(attempts=2, stop_at=0.0), 3):
+        for tried in core.search(sample, judging.Judge(loss), core.SearchSettings(attempts=2, stop_at=0.0), 3):
             panel.judged(tried[-1], tried.best[0])
     return [a.verdict.loss for a in tried]
 found["searched"] = [searched(rgba()), searched(vae)]

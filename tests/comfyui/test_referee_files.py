@@ -155,7 +155,7 @@ def test_the_first_folder_that_can_be_written_is_taken(full_disk):
 FULL = """
 import resource
 from pathlib import Path
-from pack.nodes.bridge.referees import convert_referee, writable
+from pack.nodes.bridge.models.referee_files import convert_referee, writable
 source, folder = Path({source!r}), Path({folder!r})
 try:
     writable(["/proc/referee", str(source)])

@@ -74,7 +74,7 @@ def test_cancelling_over_http_leaves_the_next_run_right(server, latents):
 
 
 OUT_OF_MEMORY = """
-from pack.referee_core.memory import OUT_OF_MEMORY
+from pack.referee_core.out_of_memory import OUT_OF_MEMORY
 
 def full(*a, **k):
     raise OUT_OF_MEMORY("CUDA out of memory")

@@ -10,9 +10,9 @@ CODE = (
     + """
 import comfy.sample, comfy.samplers, comfy.sd, comfy.utils, folder_paths
 from comfy_extras.nodes_train import SaveLoRA
-from pack.nodes.bridge.adapter import Adapter, adapt
-from pack.nodes.bridge.rounds import Rounds
-from pack.referee_core.methods.gradient_guidance import Relative, Settings
+from pack.nodes.runs.adapter import Adapter, adapt
+from pack.nodes.runs.rounds import Rounds
+from pack.referee_core.methods.gradient_guidance import Relative, GuidanceSettings
 from pack.referee_core.methods.search import VIEWS
 
 class Quiet:
@@ -35,7 +35,7 @@ def make(count=2, name="euler", gradient="prediction", stop_at=0.0, share=0.3, l
     def begin(rounds):
         make.shown = Quiet(rounds)
         return make.shown
-    settings = Settings(gradient, Relative(share))
+    settings = GuidanceSettings(gradient, Relative(share))
     return Rounds(
         comfy.samplers.sampler_object(name), vae, loss, replace(VIEWS, count=3), settings, count, 1.0, stop_at, 0.0,
         0.7, begin,

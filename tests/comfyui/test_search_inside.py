@@ -9,8 +9,9 @@ SEARCH = """
 from types import SimpleNamespace
 import comfy.samplers, comfy.sample
 from comfy.k_diffusion import sampling
-from pack.nodes.bridge import batches, search as bridge
-from pack.nodes.bridge.judging import Judge
+from pack.nodes.bridge.sampling import batches
+from pack.nodes.runs import search as bridge
+from pack.nodes.bridge.judging.judge import Judge
 from pack.referee_core.methods import search as core
 
 guider = comfy.samplers.CFGGuider(model)
@@ -32,7 +33,7 @@ class Quiet:
 
 def run(sampler="euler", steps=4, at_once=0, worth=core.better_half, judge=None, seed=3, latent=EMPTY, **settings):
     # all attempts, and the sizes of the batches
-    settings, quiet = core.Settings(**{"stop_at": 0.0, "keep": 99} | settings), Quiet()
+    settings, quiet = core.SearchSettings(**{"stop_at": 0.0, "keep": 99} | settings), Quiet()
     sigmas = comfy.samplers.calculate_sigmas(sampling_of_model, "normal", steps)
     sampler = comfy.samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
     with torch.inference_mode():
@@ -166,7 +167,7 @@ with torch.inference_mode():
     views = core.generators([3 + core.OWN_SEEDS], core.PURPOSES)["predicted"][0]
     found["by hand"] = core.judge_views(loss.loss, image, core.VIEWS, views).loss
 
-setup = sampler.Setup(vae, loss, prior.make, replace(augment.PAPER, count=2), settings=Settings(tail=0, noise=0.1))
+setup = sampler.Setup(vae, loss, prior.make, replace(augment.PAPER, count=2), settings=LoopSettings(tail=0, noise=0.1))
 optimiser = sampler.RefereeCanPlay(setup)
 method, _, _ = run(optimiser, 3, attempts=3, prune_at=0.3, worth=always)
 again, _, _ = run(optimiser, 3, attempts=3)

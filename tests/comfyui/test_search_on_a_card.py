@@ -14,8 +14,8 @@ vram.size = 2**30
     + inside.PLAYERS
     + """
 import comfy.samplers
-from pack.nodes.bridge.batches import most_at_once
-from pack.nodes.bridge.search import Attempts
+from pack.nodes.bridge.sampling.batches import most_at_once
+from pack.nodes.runs.search import Attempts
 
 class Silent:
     finish_asked, best = False, None

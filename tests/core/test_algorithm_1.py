@@ -8,7 +8,7 @@ import torch
 
 from referee_core.augment import NONE, PAPER
 from referee_core.averaging import EMARestart
-from referee_core.methods.referee_can_play import PURPOSES, REFERENCE_CODE, Settings, referee_can_play
+from referee_core.methods.referee_can_play import PURPOSES, REFERENCE_CODE, LoopSettings, referee_can_play
 from referee_core.randomness import generators
 
 
@@ -61,10 +61,10 @@ def test_the_loop_is_algorithm_1(toys, variant, augmentation):
         return lr(i) * min(1, i / 10)
 
     if variant == "paper":
-        settings = Settings(steps=steps, tail=tail)
+        settings = LoopSettings(steps=steps, tail=tail)
         symbols = {"lr": lr, "lr_sds": lr, "decay": 0.0, "sigma_g": 0.2, "sigma_tail": 0.2}
     elif variant == "as printed":  # without the noise on the gradient that makes w1 act
-        settings = Settings(steps=steps, tail=tail, gradient_noise=0.0)
+        settings = LoopSettings(steps=steps, tail=tail, gradient_noise=0.0)
         symbols = {"lr": lr, "lr_sds": lr, "decay": 0.0, "sigma_g": 0.0, "sigma_tail": 0.2}
     else:
         settings = replace(REFERENCE_CODE, steps=steps, tail=tail)

@@ -5,7 +5,7 @@ import torch
 from core.test_referee_can_play import assert_same_run, play
 
 from referee_core.averaging import EMARestart
-from referee_core.methods.referee_can_play import Settings
+from referee_core.methods.referee_can_play import LoopSettings
 from referee_core.schedules import Schedule
 
 
@@ -45,20 +45,22 @@ def test_a_decay_outside_0_to_1_is_refused(decay):
 
 
 def test_the_papers_run_has_160_steps_150_with_the_referee_and_restarts_at_40_and_100(toys):
-    steps = play(toys, Settings(), averaging=EMARestart())
+    steps = play(toys, LoopSettings(), averaging=EMARestart())
     assert (len(steps), len(toys.referee.asked)) == (160, 150)
     assert [step.index + 1 for step in steps if step.marked] == [40, 100]
 
 
-STILL = Settings(steps=20, tail=4, patience=2, lr=Schedule(0.0, 0.0), noise=0.0)  # nothing moves: it gives up at once
+STILL = LoopSettings(
+    steps=20, tail=4, patience=2, lr=Schedule(0.0, 0.0), noise=0.0
+)  # nothing moves: it gives up at once
 
 
 @pytest.mark.parametrize(
     ("settings", "parts", "restarts"),
     [
-        (Settings(steps=14, tail=4), {}, [3, 6, 9]),
-        (Settings(steps=12, tail=0), {}, [3, 6, 9]),  # the result itself is not an average
-        (Settings(steps=14, tail=10), {"prior": None}, [3, 6, 9, 12]),  # alone the referee has no tail
+        (LoopSettings(steps=14, tail=4), {}, [3, 6, 9]),
+        (LoopSettings(steps=12, tail=0), {}, [3, 6, 9]),  # the result itself is not an average
+        (LoopSettings(steps=14, tail=10), {"prior": None}, [3, 6, 9, 12]),  # alone the referee has no tail
         (STILL, {}, [3]),
     ],
 )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from referee_core.demo.captions import MISTAKES, describe, false_scene
 from referee_core.demo.drawing import draw
-from referee_core.demo.judge import Verdict, judge
+from referee_core.demo.judge import Contents, judge
 from referee_core.demo.world import CATEGORIES, RELATIONS, SIZE, Scene, random_objects
 
 
@@ -38,13 +38,13 @@ def test_a_wrong_description_is_not_right():
 def test_order_does_not_matter_but_number_and_place_do():
     red, blue = ("red", "circle"), ("blue", "square")
     places = ((40.0, 20.0), (60.0, 100.0))
-    seen = Verdict((red, blue), places, 0)
+    seen = Contents((red, blue), places, 0)
     assert seen.right(Scene((blue, red)))
     assert [r for r in RELATIONS if seen.right(Scene((red, blue), r))] == ["above"]
     assert [r for r in RELATIONS if seen.right(Scene((blue, red), r))] == ["below"]
-    assert not Verdict((red,), places[:1], 0).right(Scene((red, red)))
-    assert not Verdict((red, red), places, 0).right(Scene((red,)))
-    assert not Verdict((red,), places[:1], 1).right(Scene((red,)))
+    assert not Contents((red,), places[:1], 0).right(Scene((red, red)))
+    assert not Contents((red, red), places, 0).right(Scene((red,)))
+    assert not Contents((red,), places[:1], 1).right(Scene((red,)))
 
 
 def test_centres_are_where_the_objects_are():
@@ -60,7 +60,7 @@ def test_centres_are_where_the_objects_are():
 def test_a_blank_picture_shows_nothing():
     for level in (0.3, 0.5):
         verdict = judge(torch.full((3, SIZE, SIZE), level))
-        assert verdict == Verdict((), (), 0) and str(verdict) == "nothing"
+        assert verdict == Contents((), (), 0) and str(verdict) == "nothing"
 
 
 def test_noise_is_never_a_scene():
@@ -88,7 +88,7 @@ def test_a_shape_of_no_kind_is_something_else():
     picture = torch.full((3, SIZE, SIZE), 0.45)
     picture[:, 20:26, 10:110] = torch.tensor([0.86, 0.14, 0.14])[:, None, None]  # a long red bar
     verdict = judge(picture)
-    assert verdict == Verdict((), (), 1) and str(verdict) == "something else"
+    assert verdict == Contents((), (), 1) and str(verdict) == "something else"
 
 
 def test_an_enlarged_picture_gets_the_same_verdict():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from referee_core.methods.gradient_guidance import GRADIENTS, Constant, Relative, Settings, TrustRegion, guided
+from referee_core.methods.gradient_guidance import GRADIENTS, Constant, GuidanceSettings, Relative, TrustRegion, guided
 
 D, RANK, BATCH = 12, 4, 3
 DTYPE = torch.float64
@@ -82,7 +82,7 @@ def in_the_papers_variables(gradient: str, x, sigma: float, g, y, deviation: flo
 @pytest.mark.parametrize("gradient", ["naive", "look-ahead"])
 def test_the_trust_region_is_the_papers_guidance(gradient, sigma):
     x, g, y = sigma * randn(BATCH, D), randn(BATCH, D, seed=1), randn(BATCH, seed=2)
-    settings = Settings(gradient, TrustRegion(deviation=0.3))
+    settings = GuidanceSettings(gradient, TrustRegion(deviation=0.3))
     z, level = exact(x, sigma), torch.full((BATCH,), sigma, dtype=DTYPE)
     found = guided(z, x, level, Linear(g, y), settings, lambda x: exact(x, sigma)).z
     expected = in_the_papers_variables(gradient, x, sigma, g, y, 0.3)
@@ -95,7 +95,7 @@ def test_a_constant_beta_adds_to_the_noise_what_the_paper_adds(gradient):
     sigma, beta, objective = 2.0, 0.7, Curved()
     x = sigma * randn(BATCH, D)
     z, level = net(x, sigma), torch.full((BATCH,), sigma, dtype=DTYPE)
-    found = guided(z, x, level, objective, Settings(gradient, Constant(beta)), lambda x: net(x, sigma)).z
+    found = guided(z, x, level, objective, GuidanceSettings(gradient, Constant(beta)), lambda x: net(x, sigma)).z
     a = 1 / math.sqrt(1 + sigma**2)
     z_t = (a * x).requires_grad_()
     predicted = net(z_t / a, sigma)
@@ -110,7 +110,7 @@ def test_the_look_ahead_gradient_is_that_of_the_whole_way():
     sigma, objective, step = 1.5, Curved(), 1e-5
     x, level = sigma * randn(1, D), torch.tensor([1.5], dtype=DTYPE)
     predict = lambda x: net(x, sigma)  # noqa: E731
-    found = guided(net(x, sigma), x, level, objective, Settings("look-ahead", Constant(1.0)), predict)
+    found = guided(net(x, sigma), x, level, objective, GuidanceSettings("look-ahead", Constant(1.0)), predict)
     each = torch.eye(D, dtype=DTYPE) * step
     expected = (objective.value(predict(x + each)) - objective.value(predict(x - each))) / (2 * step)
     torch.testing.assert_close(found.gradient[0], expected, rtol=1e-6, atol=1e-8)
@@ -123,7 +123,7 @@ def test_look_ahead_stays_where_the_data_lie_and_naive_does_not():
 
     def outside(gradient: str) -> float:
         z = exact(x, sigma)
-        change = guided(z, x, level, Linear(g), Settings(gradient), lambda x: exact(x, sigma)).z - z
+        change = guided(z, x, level, Linear(g), GuidanceSettings(gradient), lambda x: exact(x, sigma)).z - z
         return float((change - change @ a @ a.T).norm() / change.norm())
 
     assert outside("look-ahead") < 1e-12
@@ -136,11 +136,11 @@ def test_a_relative_step_is_a_share_of_the_velocity_for_each_image(gradient):
     x = sigma[:, None] * randn(BATCH, D)
     predict = lambda x: x / (1 + sigma[:, None] ** 2)  # noqa: E731
     z = predict(x)
-    change = guided(z, x, sigma, Curved(), Settings(gradient, Relative(0.2)), predict).z - z
+    change = guided(z, x, sigma, Curved(), GuidanceSettings(gradient, Relative(0.2)), predict).z - z
     velocity = (x - z) / sigma[:, None] - z
     torch.testing.assert_close(change.norm(dim=1), 0.2 * velocity.norm(dim=1))
     alone = [
-        guided(z[i : i + 1], x[i : i + 1], sigma[i : i + 1], Curved(), Settings(gradient, Relative(0.2)),
+        guided(z[i : i + 1], x[i : i + 1], sigma[i : i + 1], Curved(), GuidanceSettings(gradient, Relative(0.2)),
                lambda x, i=i: x / (1 + sigma[i] ** 2)).z
         for i in range(BATCH)
     ]  # fmt: skip
@@ -151,7 +151,7 @@ def test_steps_on_the_prediction_share_the_strength_and_follow_the_loss():
     sigma, objective = torch.ones(BATCH, dtype=DTYPE), Curved()
     x = randn(BATCH, D)
     z = exact(x, 1.0)
-    one, four = (guided(z, x, sigma, objective, Settings("prediction", Constant(0.02), n)).z for n in (1, 4))
+    one, four = (guided(z, x, sigma, objective, GuidanceSettings("prediction", Constant(0.02), n)).z for n in (1, 4))
     expected = z
     for _ in range(4):
         expected = expected - 0.005 * objective(expected)[1]
@@ -165,7 +165,7 @@ def test_what_is_masked_does_not_move_and_the_length_is_that_of_the_rest():
     mask[:3] = 1
     x = randn(BATCH, D)
     z = exact(x, 1.0)
-    change = guided(z, x, sigma, Curved(), Settings("prediction", Relative(0.1)), mask=mask).z - z
+    change = guided(z, x, sigma, Curved(), GuidanceSettings("prediction", Relative(0.1)), mask=mask).z - z
     assert not change[:, 3:].any()
     velocity = ((x - z) - z)[:, :3]
     torch.testing.assert_close(change.norm(dim=1), 0.1 * velocity.norm(dim=1))
@@ -177,7 +177,7 @@ def test_at_the_aim_nothing_moves_and_beyond_it_back():
     z = exact(x, 1.0)
     reached = (g * z).sum(1)
     for strength in (Relative(0.1), Constant(1.0), TrustRegion()):
-        settings = Settings("prediction", strength)
+        settings = GuidanceSettings("prediction", strength)
         assert torch.equal(guided(z, x, sigma, Linear(g, reached), settings).z, z)
         back = guided(z, x, sigma, Linear(g, reached - 1), settings).z - z
         assert ((back * g).sum(1) < 0).all()
@@ -187,11 +187,11 @@ def test_a_trust_region_lowers_a_linear_loss_by_what_is_asked():
     sigma = torch.ones(BATCH, dtype=DTYPE)
     x, g = randn(BATCH, D), randn(BATCH, D, seed=1)
     z = exact(x, 1.0)
-    moved = guided(z, x, sigma, Linear(g), Settings("prediction", TrustRegion(delta=0.5, deviation=1e-6))).z
+    moved = guided(z, x, sigma, Linear(g), GuidanceSettings("prediction", TrustRegion(delta=0.5, deviation=1e-6))).z
     torch.testing.assert_close((g * moved).sum(1) - (g * z).sum(1), torch.full((BATCH,), 0.5, dtype=DTYPE))
 
 
 @pytest.mark.parametrize("wrong", [{"gradient": "forward"}, {"steps": 0}, {"gradient": "look-ahead", "steps": 2}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="must be"):
-        Settings(**wrong)
+        GuidanceSettings(**wrong)

@@ -3,12 +3,15 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "referee_core").rglob("*.py"))
+NODES = sorted((ROOT / "nodes").rglob("*.py"))
+SHARED = "nodes.sockets"  # what travels between nodes
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 LIGHT = [
     "methods.referee_can_play", "losses", "augment", "averaging", "schedules", "priors.sds", "record", "plots",
@@ -38,11 +41,35 @@ def test_the_core_imports_neither_comfyui_nor_the_nodes(path):
     assert all(name.split(".")[0] == "referee_core" for name in own), "imports run one way"
 
 
+FLOORS = ("nodes", "nodes.runs", "nodes.bridge")
+"""Of the nodes: a file imports from its own floor and those below."""
+
+
+@pytest.mark.parametrize("path", NODES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_below_the_nodes_are_the_runs_and_below_them_the_bridge(path):
+    own = floor(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    assert {name for name in imported(path) if floor(name) < own and not name.startswith(SHARED)} == set()
+
+
+def test_no_two_files_of_the_nodes_import_each_other():
+    """Nor in a longer circle."""
+    known = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in NODES}
+    needs = {name: {n.rpartition(".")[0] for n in imported(path)} & known.keys() for name, path in known.items()}
+    assert list(TopologicalSorter(needs).static_order())
+
+
+def floor(name: str) -> int:
+    return max((i for i, room in enumerate(FLOORS) if name == room or name.startswith(room + ".")), default=len(FLOORS))
+
+
 def test_the_check_of_imports_sees_through_relative_ones():
     assert "referee_core.referees.pixels.normalise" in imported(
         ROOT / "referee_core" / "referees" / "blip2" / "referee.py"
     )
-    assert {n.split(".")[0] for n in imported(ROOT / "nodes" / "bridge" / "referees.py")} & HOST == {"comfy", "nodes"}
+    assert {n.split(".")[0] for n in imported(ROOT / "nodes" / "bridge" / "models" / "referee_files.py")} & HOST == {
+        "comfy",
+        "nodes",
+    }
 
 
 def run(code: str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from referee_core.augment import NONE, PAPER
 from referee_core.losses import MicroBatch, bind, combine, expected_loss, plain_loss
-from referee_core.memory import OUT_OF_MEMORY
+from referee_core.out_of_memory import OUT_OF_MEMORY
 from referee_core.referees.pixels import clamp_straight_through, square
 
 VIEWS = replace(PAPER, count=5)

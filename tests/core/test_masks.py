@@ -6,7 +6,7 @@ from core.test_referee_can_play import assert_same_run, play
 
 from referee_core.averaging import EMARestart
 from referee_core.losses import bind
-from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.methods.referee_can_play import LoopSettings, referee_can_play
 from referee_core.schedules import Schedule
 
 
@@ -33,7 +33,7 @@ def test_a_soft_mask_lets_each_element_move_as_far_as_it_says(toys):
         return 0.5 + 0.01 * type(toys.decode)()(z)  # never out of range
 
     mask = torch.tensor([1.0, 0.75, 0.5, 0.25], dtype=torch.float64).view(1, 1, 1, 4).expand(1, 1, 4, 4)
-    settings = Settings(steps=20, tail=0, noise=0.0, lr=Schedule(0.01, 0.01))
+    settings = LoopSettings(steps=20, tail=0, noise=0.0, lr=Schedule(0.01, 0.01))
     options = {"loss": bind(Slope(), "a cat", level=1.0), "settings": settings}
     free = list(referee_can_play(toys.z, linear, **options))[-1].z - toys.z
     held = list(referee_can_play(toys.z, linear, mask=mask, **options))[-1].z - toys.z
@@ -44,7 +44,7 @@ def test_a_soft_mask_lets_each_element_move_as_far_as_it_says(toys):
 @pytest.mark.parametrize("value", [0.25, 0.5])
 def test_a_soft_mask_scales_score_distillation_too(toys, value):
     mask = torch.full((1, 1, 4, 4), value, dtype=torch.float64)
-    settings = Settings(steps=1, tail=0, noise=0.0)
+    settings = LoopSettings(steps=1, tail=0, noise=0.0)
     (free,), (held,) = (play(toys, settings, loss=None, **m) for m in ({}, {"mask": mask}))
     torch.testing.assert_close(held.z - toys.z, value * (free.z - toys.z))
 

@@ -7,10 +7,10 @@ import torch
 
 from referee_core import record
 from referee_core.averaging import EMARestart
-from referee_core.methods.referee_can_play import Settings, referee_can_play
+from referee_core.methods.referee_can_play import LoopSettings, referee_can_play
 from referee_core.record import LOSS, NORM, SCHEDULE, History, Step
 
-SETTINGS, RESTARTS = Settings(steps=9, tail=3), EMARestart(start=2, interval=3)
+SETTINGS, RESTARTS = LoopSettings(steps=9, tail=3), EMARestart(start=2, interval=3)
 
 
 def recorded(toys, settings=SETTINGS, every=2, **options):
@@ -58,7 +58,7 @@ def test_marked_steps_are_listed(toys):
 
 
 def test_frames_show_the_picture_before_the_step_and_the_gradients(toys):
-    history, steps = recorded(toys, Settings(steps=9, tail=0))
+    history, steps = recorded(toys, LoopSettings(steps=9, tail=0))
     before = [toys.z] + [step.z for step in steps]
     assert [frame.index for frame in history.frames] == [0, 2, 4, 6, 8]
     for frame in history.frames:

@@ -9,13 +9,13 @@ import torch
 from referee_core.augment import PAPER
 from referee_core.averaging import EMARestart
 from referee_core.losses import bind
-from referee_core.methods.referee_can_play import PURPOSES, Settings, referee_can_play
+from referee_core.methods.referee_can_play import PURPOSES, LoopSettings, referee_can_play
 from referee_core.priors.sds import SDS
 from referee_core.randomness import generators
 from referee_core.record import LOSS, NORM, SCHEDULE
 from referee_core.schedules import Schedule
 
-SHORT = Settings(steps=7, tail=2)
+SHORT = LoopSettings(steps=7, tail=2)
 
 
 def play(toys, settings=SHORT, z=None, loss="own", prior="own", **options):
@@ -36,7 +36,7 @@ def test_the_referees_gradient_is_w1_times_as_long_as_that_of_score_distillation
 
 
 def test_records_say_what_happened(toys):
-    settings, before = Settings(steps=6, tail=1), toys.z
+    settings, before = LoopSettings(steps=6, tail=1), toys.z
     for i, step in enumerate(play(toys, settings, averaging=EMARestart(start=2, interval=2))):
         assert (step.index, step.steps, step.marked) == (i, 6, i + 1 in (2, 4))
         assert step.note == ("restart in 1" if i in (0, 2) else "restart in 2" if i == 1 else "")
@@ -64,7 +64,7 @@ def test_records_say_what_happened(toys):
 
 
 def test_the_referee_rests_in_the_tail_and_nothing_is_decoded(toys):
-    play(toys, Settings(steps=9, tail=4))
+    play(toys, LoopSettings(steps=9, tail=4))
     assert toys.decode.calls == 5
     assert len(toys.referee.asked) == 5
 
@@ -136,7 +136,7 @@ def test_noise_has_the_asked_standard_deviation(toys):
 
 
 def test_best_is_the_latent_with_the_lowest_loss(toys):
-    steps = play(toys, Settings(steps=25, tail=5, noise=0.5), averaging=EMARestart(start=10))
+    steps = play(toys, LoopSettings(steps=25, tail=5, noise=0.5), averaging=EMARestart(start=10))
     zs = torch.stack([toys.z] + [step.z for step in steps[:-1]])  # before each step
     losses = torch.stack([step.scalars[LOSS]["loss"] for step in steps[:20]])
     assert 0 < losses.argmin(0).min() and losses.argmin(0).max() < 19, "the minimum should lie inside the run"
@@ -192,7 +192,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(toys, at, mask):
 
 @pytest.mark.parametrize("at", [1, 4, 9])
 def test_a_resumed_run_stops_where_the_whole_one_does(toys, blip2_referee, at):
-    loss, settings = bind(blip2_referee, "a red cat", itm=1.0), Settings(steps=12, tail=1)
+    loss, settings = bind(blip2_referee, "a red cat", itm=1.0), LoopSettings(steps=12, tail=1)
     match = torch.stack([s.match for s in play(toys, settings, loss=loss)[:11]])
     mean = [sum(0.1 * 0.9 ** (i - k) * match[k] for k in range(i + 1)).amin() for i in range(11)]
     settings = replace(settings, stop_at=float(mean[9]) * 0.9999)
@@ -243,7 +243,7 @@ def test_a_finished_run_goes_on_when_more_steps_are_asked_for(toys):
 
 
 def test_patience_ends_the_referees_part_and_the_tail_follows(toys):
-    settings = Settings(
+    settings = LoopSettings(
         steps=40, tail=3, lr=Schedule(0.0, 0.0), noise=0.0, patience=4
     )  # nothing moves, nothing improves
     steps = play(toys, settings)
@@ -259,16 +259,16 @@ def test_patience_ends_the_referees_part_and_the_tail_follows(toys):
 
 def test_stop_at_ends_the_referees_part_once_every_picture_matches(toys, blip2_referee):
     loss = bind(blip2_referee, "a red cat", itm=1.0)
-    match = torch.stack([s.match for s in play(toys, Settings(steps=12, tail=0), loss=loss)])
+    match = torch.stack([s.match for s in play(toys, LoopSettings(steps=12, tail=0), loss=loss)])
     mean = [sum(0.1 * 0.9 ** (i - k) * match[k] for k in range(i + 1)).amin() for i in range(12)]
     target = float(mean[7]) * 0.9999  # reached somewhere on the way
     expected = next(i for i, value in enumerate(mean) if value >= target) + 1
-    steps = play(toys, Settings(steps=12, tail=0, stop_at=target), loss=loss)
+    steps = play(toys, LoopSettings(steps=12, tail=0, stop_at=target), loss=loss)
     assert len(steps) == expected
     torch.testing.assert_close(steps[-1].match, (-steps[-1].scalars[LOSS]["itm"]).exp())
-    assert len(play(toys, Settings(steps=12, tail=2, stop_at=target), loss=loss)) == min(expected + 2, 12)
+    assert len(play(toys, LoopSettings(steps=12, tail=2, stop_at=target), loss=loss)) == min(expected + 2, 12)
     with pytest.raises(ValueError, match="'stop_at' needs the probability"):
-        play(toys, Settings(steps=3, tail=0, stop_at=0.5))
+        play(toys, LoopSettings(steps=3, tail=0, stop_at=0.5))
 
 
 def test_the_start_is_left_alone(toys):
@@ -307,7 +307,7 @@ def test_a_referee_that_falls_silent_later_leaves_the_latent_finite(toys):
 
     strong = SDS(toys.denoiser, Schedule(8000.0, 8000.0))
     z, loss = toys.z.float(), bind(Satisfied(), "a cat", level=1.0)
-    steps = play(toys, Settings(steps=3, tail=0), z=z, loss=loss, prior=strong)
+    steps = play(toys, LoopSettings(steps=3, tail=0), z=z, loss=loss, prior=strong)
     assert all(torch.isfinite(step.z).all() for step in steps)
     assert not steps[1].gradients["referee"].any()
 
@@ -315,7 +315,7 @@ def test_a_referee_that_falls_silent_later_leaves_the_latent_finite(toys):
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"tail": -1}, {"noise": -0.1}, {"w1": -1.0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Settings(**wrong)
+        LoopSettings(**wrong)
 
 
 def test_a_tail_as_long_as_the_run_is_refused_where_a_tail_is_run(toys):
@@ -326,7 +326,7 @@ def test_a_tail_as_long_as_the_run_is_refused_where_a_tail_is_run(toys):
 
 
 def test_a_run_that_gave_up_waits_anew_when_it_is_resumed(toys):
-    settings = Settings(steps=30, tail=0, lr=Schedule(0.0, 0.0), noise=0.0, patience=4)
+    settings = LoopSettings(steps=30, tail=0, lr=Schedule(0.0, 0.0), noise=0.0, patience=4)
     steps = play(toys, settings)
     assert len(steps) == 5
     assert len(play(toys, settings, resume=steps[-1].capture())) == 4

@@ -11,7 +11,7 @@ from referee_core.augment import NONE
 from referee_core.losses import bind, expected_loss
 from referee_core.methods.search import (
     VIEWS,
-    Settings,
+    SearchSettings,
     Verdict,
     better_half,
     judge_views,
@@ -52,7 +52,7 @@ class World:
         return verdict(getattr(self, kind)[seed])
 
     def run(self, seed=0, **settings):
-        settings = Settings(**settings)
+        settings = SearchSettings(**settings)
         states = list(search(self.sample, self.judge, settings, seed))
         return states[-1], settings, len(states)
 
@@ -86,7 +86,7 @@ def test_the_one_that_matches_is_best_though_another_has_a_lower_loss():
     def sample(seeds, goes_on):
         yield from seeds
 
-    run = list(search(sample, lambda seed, generator: verdicts[seed], Settings(attempts=3, stop_at=0.9), 0))[-1]
+    run = list(search(sample, lambda seed, generator: verdicts[seed], SearchSettings(attempts=3, stop_at=0.9), 0))[-1]
     assert [a.seed for a in ranking(run, 0.9)] == [1, 0]
     assert [a.picture for a in run] == [None, 1]
     assert [a.seed for a in ranking(run, 0.0)] == [0, 1]
@@ -133,7 +133,7 @@ def test_in_the_long_run_half_is_given_up_and_the_best_prediction_never():
 def test_a_rule_that_always_goes_on_shows_what_a_rule_could_know():
     finished, predicted = losses(1, 6), losses(2, 6)
     world = World(finished, predicted)
-    settings = Settings(attempts=6, stop_at=0.0, prune_at=0.3)
+    settings = SearchSettings(attempts=6, stop_at=0.0, prune_at=0.3)
     attempts = list(search(world.sample, world.judge, settings, 0, worth=lambda this, earlier: True))[-1]
     assert [(a.predicted.loss, a.verdict.loss) for a in attempts] == [(predicted[i], finished[i]) for i in range(6)]
 
@@ -167,7 +167,7 @@ def test_each_attempt_is_judged_by_views_of_its_seed_and_the_finished_ones_apart
     for first, prune in ((0, 0.5), (1, 0.5), (1, 0.0)):
         world.predicted = {} if prune else None
         before, seen = seen, {}
-        list(search(world.sample, judge, Settings(attempts=3, stop_at=0.0, prune_at=prune), first))
+        list(search(world.sample, judge, SearchSettings(attempts=3, stop_at=0.0, prune_at=prune), first))
         assert len({tuple(v) for v in seen.values()}) == len(seen) == (6 if prune else 3)
         for picture in before.keys() & seen.keys():
             assert seen[picture] == before[picture]
@@ -178,13 +178,13 @@ def test_each_attempt_is_judged_by_views_of_its_seed_and_the_finished_ones_apart
     ("share", "steps", "after"), [(0, 20, 0), (0.5, 20, 10), (0.01, 20, 1), (0.95, 20, 19), (0.99, 3, 2), (0.5, 1, 0)]
 )
 def test_the_step_of_the_prediction(share, steps, after):
-    assert Settings(prune_at=share).looks_after(steps) == after
+    assert SearchSettings(prune_at=share).looks_after(steps) == after
 
 
 @pytest.mark.parametrize("wrong", [{"attempts": 0}, {"keep": 0}, {"stop_at": 1.1}, {"stop_at": -0.1}, {"prune_at": 1}])
 def test_settings_are_checked(wrong):
     with pytest.raises(ValueError, match="must"):
-        Settings(**wrong)
+        SearchSettings(**wrong)
 
 
 def test_a_stop_needs_a_match(toy_referee, blip2_referee):

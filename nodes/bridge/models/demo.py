@@ -10,11 +10,11 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 
-from ...referee_core.demo.models import MAX_TEXT_TOKENS, NORM_GROUPS, TEXT_ENCODER, UNET, VAE, VOCABULARY
-from ...referee_core.demo.storage import load
-from ...referee_core.methods.referee_can_play import Settings
-from ...referee_core.referees.blip2.text import Tokenizer
-from ..sockets import Prior
+from ....referee_core.demo.models import MAX_TEXT_TOKENS, NORM_GROUPS, TEXT_ENCODER, UNET, VAE, VOCABULARY
+from ....referee_core.demo.storage import load
+from ....referee_core.methods.referee_can_play import LoopSettings
+from ....referee_core.referees.blip2.text import Tokenizer
+from ...sockets import LoadedPrior
 
 START, END = TEXT_ENCODER["bos_token_id"], TEXT_ENCODER["eos_token_id"]
 
@@ -88,7 +88,7 @@ def load_vae() -> comfy.sd.VAE:
     return vae
 
 
-def demo_note(vae: comfy.sd.VAE, prior: Prior | None, settings: Settings) -> str:
+def demo_note(vae: comfy.sd.VAE, prior: LoadedPrior | None, settings: LoopSettings) -> str:
     """What to tell a user who runs the demo's models with the values of full-size ones; "" if there is nothing."""
     suits = settings.lr.start <= 0.5 and (prior is None or prior.cfg <= 10)
     if suits or not getattr(vae.first_stage_model, "is_referee_demo", False):

@@ -11,17 +11,17 @@ import torch
 
 from ...referee_core.augment import Augmentation
 from ...referee_core.losses import MicroBatch
-from ...referee_core.methods.gradient_guidance import Judged, Settings
+from ...referee_core.methods.gradient_guidance import GuidanceSettings, Judged
 from ...referee_core.methods.iterated_linearisation import Linearised, rounds
 from ...referee_core.record import LOSS, Step
+from ..bridge.gradients.block import differentiable
+from ..bridge.gradients.memory import memory_for
+from ..bridge.gradients.model import DifferentiableModel
+from ..bridge.gradients.vae import Decoder
+from ..bridge.sampling.latents import check_family
+from ..bridge.show.panel import Progress
 from ..sockets import LoadedLoss
-from .differentiable import differentiable
 from .guidance import guide, options_before, streams_of, within
-from .latents import check_family
-from .live import Progress
-from .memory import memory_for
-from .model import DifferentiableModel
-from .vae import Decoder
 
 Learn = Callable[[torch.Tensor, Any, dict], None]
 
@@ -43,7 +43,7 @@ class Rounds(comfy.samplers.Sampler):
     vae: Any
     loss: LoadedLoss
     augmentation: Augmentation
-    settings: Settings
+    settings: GuidanceSettings
     count: int
     delta: float
     stop_at: float

@@ -1,17 +1,14 @@
-"""What fits on the card: how many views at a time, and what is computed twice instead of being kept."""
+"""What fits on the card: how many views at a time, and where to compute twice instead of keeping."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import comfy.model_management
 import torch
-from torch.utils.checkpoint import checkpoint
 
-from ...referee_core.frozen import Frozen
-from ...referee_core.losses import RefereeLoss
-from ...referee_core.memory import OUT_OF_MEMORY, is_out_of_memory
-from .gradients import OrdinaryTensors
+from ....referee_core.losses import RefereeLoss
+from ....referee_core.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
 ENOUGH_VIEWS = 8
 """Views at a time that keep a card busy. Checkpointing costs a third of the referee's time, smaller batches nearly
@@ -74,7 +71,7 @@ def fit_to_memory(
     """For the time of a run, choose the number of views at a time and turn checkpointing on where memory asks for it.
 
     Args:
-        passages: what gradients pass through behind the referees (see differentiable.py).
+        passages: what gradients pass through behind the referees (see block.py).
         device: where the referee plays. shape: of the latent. views: in all.
         asked: the user's number of views at a time, 0 to choose.
     Yields: views at a time.
@@ -109,22 +106,3 @@ def memory_for(what: str, remedy: str = REMEDY) -> Iterator[None]:
             raise
         getattr(comfy.model_management, "is_oom", bool)(error)  # forgets CUDA's pending error
         raise OUT_OF_MEMORY(f"{SHORT} {what}. {remedy}") from error
-
-
-def checkpoint_blocks(blocks: Iterable[torch.nn.Module], undo: ExitStack) -> None:
-    """Compute these modules twice, until ``undo`` is closed; what they keep for the backward pass is not kept."""
-
-    def twice(plain):
-        def forward(*a, **k):
-            with Frozen():
-                return plain(*a, **k)
-
-        context = lambda: (nullcontext(), OrdinaryTensors())  # noqa: E731  (the backward pass lies outside the block's own)
-        return lambda *a, **k: checkpoint(forward, *a, use_reentrant=False, context_fn=context, **k)
-
-    for block in blocks:
-        forward, own = block.forward, block.__dict__.get("forward")
-        block.forward = twice(forward)
-        undo.callback(
-            block.__dict__.pop if own is None else block.__dict__.__setitem__, "forward", *([own] if own else [])
-        )

@@ -12,16 +12,15 @@ import torch
 
 from ...referee_core.augment import NONE, Augmentation
 from ...referee_core.averaging import EMARestart
-from ...referee_core.interfaces import Denoiser
-from ...referee_core.interfaces import Prior as CorePrior
-from ...referee_core.methods.referee_can_play import PAPER, Settings, referee_can_play
+from ...referee_core.interfaces import Denoiser, Prior
+from ...referee_core.methods.referee_can_play import PAPER, LoopSettings, referee_can_play
 from ...referee_core.record import State, Step
+from ..bridge.gradients.block import differentiable
+from ..bridge.gradients.memory import memory_for
+from ..bridge.gradients.vae import Decoder
+from ..bridge.sampling.denoiser import GuidedDenoiser
+from ..bridge.sampling.latents import check_family
 from ..sockets import LoadedLoss
-from .denoiser import GuidedDenoiser
-from .differentiable import differentiable
-from .latents import check_family
-from .memory import memory_for
-from .vae import Decoder
 
 OnStep = Callable[[Step, Callable], bool | None]
 """After each step, with what decodes its latents; True ends the run."""
@@ -41,10 +40,10 @@ class Setup:
 
     vae: Any
     loss: LoadedLoss | None = None
-    make_prior: Callable[[Denoiser], CorePrior] | None = None
+    make_prior: Callable[[Denoiser], Prior] | None = None
     augmentation: Augmentation | None = None
     averaging: EMARestart | None = None
-    settings: Settings = PAPER
+    settings: LoopSettings = PAPER
     seeds: tuple[int, ...] | None = None
     resume: State | None = None
     note: Callable[[str], None] = log

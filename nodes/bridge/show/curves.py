@@ -15,7 +15,7 @@ from typing import Any
 EVENT = "referee.steps"
 CURVES, FINISH = "/referee/curves", "/referee/finish"
 MOST_RUNS, MOST_ROWS = 32, 1000
-HERE = str(Path(__file__).absolute().parents[2])
+HERE = str(Path(__file__).absolute().parents[3])
 
 _lock = Lock()
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from referee_core.memory import OUT_OF_MEMORY, is_out_of_memory
+from referee_core.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import comfy.model_management
 import torch
 from comfy_execution.utils import get_executing_context
 
-from ...referee_core.losses import plain_loss
-from ..sockets import LoadedLoss
-from .memory import load_whole, memory_for
+from ....referee_core.losses import plain_loss
+from ...sockets import LoadedLoss
+from ..gradients.memory import load_whole, memory_for
 
 MOST_SAVED = 64
 """Images whose numbers a file carries: each file of a batch carries those of all."""

@@ -12,8 +12,8 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
-from ...referee_core.referees import FULL, Precision, find, load
-from ..sockets import LoadedReferee
+from ....referee_core.referees import FULL, Precision, find, load
+from ...sockets import LoadedReferee
 
 PRECISIONS = {
     "fp32": FULL,

@@ -11,12 +11,12 @@ import torch
 from comfy.weight_adapter.lora import LoRAAdapter
 
 from ...referee_core.methods.iterated_linearisation import score_matching
-from .denoiser import noise_level
-from .differentiable import differentiable
-from .inputs import check_finite
-from .latents import rows_that_fit, samples_for
-from .memory import memory_for
-from .model import DifferentiableModel
+from ..bridge.gradients.block import differentiable
+from ..bridge.gradients.memory import memory_for
+from ..bridge.gradients.model import DifferentiableModel
+from ..bridge.inputs import check_finite
+from ..bridge.sampling.denoiser import noise_level
+from ..bridge.sampling.latents import rows_that_fit, samples_for
 from .rounds import Rounds
 
 NETWORK = "diffusion_model"

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from .attention import in_pytorch
-from .memory import checkpoint_blocks
+from .checkpointing import checkpoint_blocks
 
 
 class DifferentiableModel:
-    """The diffusion model of a ModelPatcher as a differentiable.Passage.
+    """The diffusion model of a ModelPatcher as a Passage (block.py).
 
     Inside the block, ``patcher.model.apply_model`` and what is built on it (``comfy.samplers.calc_cond_batch``, a
     guider) give gradients by the latent and by the conditioning, if ``options`` are its model_options.

@@ -6,8 +6,8 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ...referee_core.frozen import Frozen
-from .memory import checkpoint_blocks
+from ....referee_core.frozen import Frozen
+from .checkpointing import checkpoint_blocks
 
 CHECKPOINTED = ("ResnetBlock", "AttnBlock", "Upsample", "ResidualBlock", "AttentionBlock")  # in ComfyUI's autoencoders
 
@@ -26,7 +26,7 @@ class Decoder:
     ``VAE.decode`` is not used: it clamps, and on out-of-memory it falls back to a path without gradients.
 
     Attributes:
-        patcher, precision: see differentiable.Passage. module: what gradients pass through. dtype: of its computations.
+        patcher, precision: see Passage in block.py. module: what gradients pass through. dtype: of its computations.
     Raises:
         ValueError: the VAE decodes audio, several frames at once, or something other than RGB or RGBA.
     """

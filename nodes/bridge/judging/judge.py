@@ -5,10 +5,10 @@ from typing import NamedTuple
 import comfy.model_management
 import torch
 
-from ...referee_core.augment import Augmentation
-from ...referee_core.methods.search import VIEWS, Verdict, judge_views
-from ..sockets import LoadedLoss
-from .memory import ENOUGH_VIEWS, load_whole, memory_for, smallest
+from ....referee_core.augment import Augmentation
+from ....referee_core.methods.search import VIEWS, Verdict, judge_views
+from ...sockets import LoadedLoss
+from ..gradients.memory import ENOUGH_VIEWS, load_whole, memory_for, smallest
 
 
 class Picture(NamedTuple):

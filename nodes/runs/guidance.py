@@ -13,18 +13,18 @@ from comfy.patcher_extension import WrappersMP
 
 from ...referee_core.augment import PAPER, Augmentation
 from ...referee_core.losses import MicroBatch
-from ...referee_core.methods.gradient_guidance import Guided, Judged, Objective, Settings, guided
+from ...referee_core.methods.gradient_guidance import GuidanceSettings, Guided, Judged, Objective, guided
 from ...referee_core.optimisation import checked_norm
 from ...referee_core.randomness import generators
 from ...referee_core.record import LOSS, NORM, Step
+from ..bridge.gradients.block import Kept, differentiable
+from ..bridge.gradients.memory import memory_for
+from ..bridge.gradients.model import DifferentiableModel
+from ..bridge.gradients.vae import Decoder
+from ..bridge.sampling.denoiser import noise_level
+from ..bridge.sampling.latents import check_family
+from ..bridge.show.panel import Progress
 from ..sockets import LoadedLoss
-from .denoiser import noise_level
-from .differentiable import Kept, differentiable
-from .latents import check_family
-from .live import Progress
-from .memory import memory_for
-from .model import DifferentiableModel
-from .vae import Decoder
 
 VIEWS = replace(PAPER, count=2, rotation=15.0, perspective=0.2, colour=0.05, erasing=0.1)
 """Views for guiding: gentle enough that a blurred prediction is still read."""
@@ -41,7 +41,7 @@ class Run:
         latent: in the model's scale, what stays where the mask is 0.
         loaded: what ComfyUI has loaded for the run.
         calls: guided ones so far. at_once: views at a time, 0: to be chosen. streams: of each image, once known.
-        kept: what the steps share (see differentiable.py).
+        kept: what the steps share (see block.py).
     """
 
     seed: int
@@ -81,7 +81,7 @@ class Guidance:
     vae: Any
     loss: LoadedLoss
     augmentation: Augmentation
-    settings: Settings
+    settings: GuidanceSettings
     start: float
     end: float
     begin_progress: Callable[[int], Progress]
@@ -187,7 +187,9 @@ def within(args: dict, start: float, end: float) -> bool:
     return last < float(args["sigma"][0]) <= first
 
 
-def guide(args: dict, objective: Objective, settings: Settings, mask: torch.Tensor | None, options: dict) -> Guided:
+def guide(
+    args: dict, objective: Objective, settings: GuidanceSettings, mask: torch.Tensor | None, options: dict
+) -> Guided:
     """The prediction that ComfyUI's hook is given, moved. options: the model's, without this guidance."""
     model = args["model"]
     z, x, level = (args[name].clone() for name in ("denoised", "input", "sigma"))

@@ -15,20 +15,20 @@ import torch
 from ...referee_core.methods.search import OWN_SEEDS, PURPOSES, Verdict
 from ...referee_core.randomness import generators
 from ...referee_core.record import History, Step
-from ..sockets import Prior
-from .demo import demo_note
-from .inputs import check_finite
-from .judging import Judge, Picture
-from .latents import choose_latent_format, rows_that_fit, samples_for
-from .sampler import OnStep, RefereeCanPlay, Setup, optimise
-from .vae import Decoder, decode_pictures
+from ..bridge.gradients.vae import Decoder, decode_pictures
+from ..bridge.inputs import check_finite
+from ..bridge.judging.judge import Judge, Picture
+from ..bridge.models.demo import demo_note
+from ..bridge.sampling.latents import choose_latent_format, rows_that_fit, samples_for
+from ..sockets import LoadedPrior
+from .referee_can_play import OnStep, RefereeCanPlay, Setup, optimise
 
 LAST, BEST, NEVER_WORSE = RESULTS = ("last", "best", "best of start and run")
 
 
 def run(
     setup: Setup,
-    prior: Prior | None,
+    prior: LoadedPrior | None,
     latent: dict,
     seed: int,
     on_step: OnStep,
@@ -175,7 +175,7 @@ def _noise(samples: torch.Tensor, seeds: tuple[int, ...]) -> torch.Tensor:
     return torch.cat([comfy.sample.prepare_noise(row, seed) for row, seed in zip(samples.split(1), seeds, strict=True)])
 
 
-def _run_with_prior(setup: Setup, prior: Prior, latent: dict, on_step: OnStep) -> torch.Tensor:
+def _run_with_prior(setup: Setup, prior: LoadedPrior, latent: dict, on_step: OnStep) -> torch.Tensor:
     """The sampler under a CFGGuider of the prior's model, exactly as SamplerCustomAdvanced would drive it."""
     sampler = RefereeCanPlay(replace(setup, make_prior=prior.make), on_step, model_input="prior")
     guider = comfy.samplers.CFGGuider(prior.model)

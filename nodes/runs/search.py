@@ -12,17 +12,17 @@ import comfy.sampler_helpers
 import comfy.utils
 import torch
 
-from ...referee_core.memory import OUT_OF_MEMORY
 from ...referee_core.methods.search import Attempt, GoesOn
-from .batches import most_at_once, noise_of_each, rows_go_alone, step_of, telling_levels
-from .differentiable import as_comfyui_does
-from .inputs import check_finite
-from .judging import Picture
-from .latents import check_family, rows_that_fit, samples_for
-from .live import SearchProgress
-from .memory import memory_for
-from .scoring import numbers
-from .vae import Decoder, decode_pictures
+from ...referee_core.out_of_memory import OUT_OF_MEMORY
+from ..bridge.gradients.block import as_comfyui_does
+from ..bridge.gradients.memory import memory_for
+from ..bridge.gradients.vae import Decoder, decode_pictures
+from ..bridge.inputs import check_finite
+from ..bridge.judging.judge import Picture
+from ..bridge.judging.scores import numbers
+from ..bridge.sampling.batches import most_at_once, noise_of_each, rows_go_alone, step_of, telling_levels
+from ..bridge.sampling.latents import check_family, rows_that_fit, samples_for
+from .search_panel import SearchProgress
 
 
 class GivenUp(Exception):

@@ -9,9 +9,9 @@ import comfy.model_sampling
 import comfy.utils
 import torch
 
-from ...referee_core.interfaces import NoiseLevel
-from .differentiable import as_comfyui_does
-from .memory import memory_for
+from ....referee_core.interfaces import NoiseLevel
+from ..gradients.block import as_comfyui_does
+from ..gradients.memory import memory_for
 from .stateful import PREPARED, Memory, check
 
 LEVELS = 20

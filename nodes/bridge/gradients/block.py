@@ -1,6 +1,6 @@
 """Load, let gradients pass, fit into memory: one context manager for every method.
 
-Nodes run in inference mode. The block leaves it, with ordinary tensors in place of the weights (gradients.py). All is
+Nodes run in inference mode. The block leaves it, with ordinary tensors in place of the weights (stand_ins.py). All is
 put back however the block ends, and also while ComfyUI works in the middle of it (``as_comfyui_does``).
 """
 
@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import torch
 
-from ..sockets import LoadedLoss
+from ...sockets import LoadedLoss
 from .attention import use_differentiable_attention
-from .gradients import OrdinaryTensors, StandIns
 from .memory import ROOM, fit_to_memory, is_whole, load_whole, memory_for, smallest
+from .stand_ins import OrdinaryTensors, StandIns
 
 Kept = dict[int, StandIns]
 

@@ -7,7 +7,7 @@ ComfyUI's nodes run in inference mode, and so do its loaders. Here
 * any other such tensor (of a latent format, a closure, a module that was replaced or loaded anew) is exchanged for an
   ordinary one when a function of PyTorch is called on it.
 
-Everything can be put back. When to do what is the subject of differentiable.py.
+Everything can be put back. When to do what is the subject of block.py.
 """
 
 from contextlib import ExitStack

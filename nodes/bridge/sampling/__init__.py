@@ -1,0 +1,1 @@
+"""ComfyUI's samplers, guiders and latents, as the methods need them."""

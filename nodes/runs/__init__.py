@@ -1,0 +1,1 @@
+"""One method under ComfyUI each: what a node hands over, run to its end."""
