@@ -17,7 +17,6 @@ from referee_core.referees.blip2.config import Blip2Config
 from referee_core.referees.blip2.model import Blip2
 from referee_core.referees.blip2.vocabulary import bert_base_uncased
 from referee_core.referees.blip2.weights import save
-from scripts.environment import find_comfyui
 from scripts.server import Graph
 
 pytestmark = pytest.mark.slow
@@ -34,7 +33,7 @@ def make(server):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path not in written:
             written.append(path)
-            inside.run(find_comfyui(), f"{MAKERS}\npath = {str(path)!r}\n{call}")
+            inside.run(f"{MAKERS}\npath = {str(path)!r}\n{call}")
         return name
 
     yield run

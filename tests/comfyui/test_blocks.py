@@ -4,7 +4,6 @@ their state, devices, a process without a server."""
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CODE = (
     inside.PLAYERS
@@ -158,7 +157,7 @@ found["default dtype"] = float((wide - play(latent=start)).norm() / wide.norm())
 
 @pytest.fixture(scope="module")
 def found() -> dict:
-    return inside.run(find_comfyui(), CODE)
+    return inside.run(CODE)
 
 
 def test_a_block_inside_a_suspended_one_leaves_it_suspended(found):

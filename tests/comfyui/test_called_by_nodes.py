@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CALLS = """
 import server
@@ -66,7 +65,7 @@ found["plain"] = float(plain_loss(loss.loss, picture.movedim(-1, 1))[0].min())
 @pytest.fixture(scope="module")
 def found():
     code = "\nfrom pack.referee_core.losses import plain_loss\n"
-    return inside.run(find_comfyui(), inside.PLAYERS + code + CALLS)
+    return inside.run(inside.PLAYERS + code + CALLS)
 
 
 @pytest.mark.parametrize("prepared", ["False", "True"])

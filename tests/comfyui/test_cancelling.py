@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +72,7 @@ for at in STAGES:
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), f"{inside.PLAYERS}\nSTAGES = {STAGES!r}\n{CODE}")
+    return inside.run(f"{inside.PLAYERS}\nSTAGES = {STAGES!r}\n{CODE}")
 
 
 @pytest.mark.parametrize("at", STAGES)

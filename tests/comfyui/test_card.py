@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CODE = (
     """
@@ -80,7 +79,7 @@ STATES = ("NORMAL_VRAM", "LOW_VRAM", "NO_VRAM")
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), CODE)
+    return inside.run(CODE)
 
 
 @pytest.mark.parametrize("model", ["plain", "lora"])

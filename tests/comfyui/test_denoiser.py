@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 GUIDED = """
 import comfy.cldm.cldm, comfy.controlnet, comfy.hooks, comfy.samplers
@@ -126,7 +125,7 @@ for name, positive in cases.items():
 
 @pytest.fixture(scope="module")
 def batch():
-    return inside.run(find_comfyui(), BATCH)
+    return inside.run(BATCH)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +249,7 @@ for name, sampling in samplings.items():
 
 @pytest.fixture(scope="module")
 def samplings():
-    return inside.run(find_comfyui(), SAMPLING)
+    return inside.run(SAMPLING)
 
 
 IMAGE_TO_IMAGE = ["IMG_TO_IMG", "IMG_TO_IMG_FLOW", "discrete img_to_img", "discrete img_to_img_flow"]

@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CODE = (
     inside.PLAYERS
@@ -218,7 +217,7 @@ found["refused"] = {
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), CODE)
+    return inside.run(CODE)
 
 
 @pytest.mark.parametrize("name", ["plain", "tampered", "compiled", "wan", "half", "tampered in half"])

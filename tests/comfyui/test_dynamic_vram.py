@@ -6,7 +6,6 @@ Everything is ComfyUI's own but the pager of comfy-aimdo, which needs a real car
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CODE = f"""
 from pack.tests.comfyui import card
@@ -118,7 +117,7 @@ pytestmark = [inside.NEEDS_CARD, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), CODE)
+    return inside.run(CODE)
 
 
 def test_paged_models_give_the_same_latent(found):

@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 KINDS = ("eps", "v", "flow", "flow with noise_scale")
 STAGES = ("decoding", "judging", "backward", "the model's backward")
@@ -213,17 +212,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def ahead():
-    return inside.run(find_comfyui(), CODE + LOOK_AHEAD)
+    return inside.run(CODE + LOOK_AHEAD)
 
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), CODE + THE_REST)
+    return inside.run(CODE + THE_REST)
 
 
 @pytest.fixture(scope="module")
 def cancelled():
-    return inside.run(find_comfyui(), CODE + f"STAGES = {STAGES!r}\n" + CANCEL)
+    return inside.run(CODE + f"STAGES = {STAGES!r}\n" + CANCEL)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,6 @@ import pytest
 from comfyui import inside
 from comfyui.test_guidance_inside import CODE as GUIDANCE
 from comfyui.test_rounds_inside import CODE as ROUNDS
-from scripts.environment import find_comfyui
 
 CARD = """
 from pack.tests.comfyui import card
@@ -61,7 +60,7 @@ pytestmark = [inside.NEEDS_CARD, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), CARD + GUIDANCE + TIGHT)
+    return inside.run(CARD + GUIDANCE + TIGHT)
 
 
 @pytest.mark.parametrize("gradient", ["prediction", "look-ahead"])
@@ -72,6 +71,6 @@ def test_where_not_all_fits_the_picture_is_the_same(found, gradient):
 
 
 def test_an_adapter_learns_on_a_card_and_when_the_referee_pushes_the_model_off():
-    found = inside.run(find_comfyui(), CARD + ROUNDS + ADAPT)
+    found = inside.run(CARD + ROUNDS + ADAPT)
     assert found["learned"] > 1e-4 and found["off"] < 1e-6
     assert found["where"] == ["cpu"]

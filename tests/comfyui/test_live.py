@@ -3,9 +3,9 @@
 import pytest
 
 from comfyui.inside import run
-from scripts.environment import find_comfyui
 
 STEPS = """
+import json
 from types import SimpleNamespace
 
 import torch
@@ -67,7 +67,7 @@ for i in range(100):
 found["hours"] = [panel.clock(s) for s in (5, 65, 3599.6, 7265)]
 found["many"] = [r["node"] for r in curves.runs_of("many")]
 """
-    return run(find_comfyui(), STEPS + code)
+    return run(STEPS + code)
 
 
 def test_the_status_line(found):

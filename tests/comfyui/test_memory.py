@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CODE = """
 from dataclasses import replace
@@ -62,7 +61,7 @@ found["few"] = [memory.plan(4, 100, 25, free) for free in (400, 399)]
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), CODE)
+    return inside.run(CODE)
 
 
 def test_views_at_a_time_follow_from_free_memory(found):

@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CODE = (
     """
@@ -92,7 +91,7 @@ except ValueError as error:
 
 @pytest.fixture(scope="module")
 def found() -> dict:
-    return inside.run(find_comfyui(), CODE)
+    return inside.run(CODE)
 
 
 def test_a_vae_of_four_channels_is_judged_and_shown_by_the_first_three(found):

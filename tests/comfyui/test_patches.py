@@ -8,7 +8,6 @@ import pytest
 
 from comfyui import inside
 from comfyui.test_denoiser import GUIDED
-from scripts.environment import find_comfyui
 from scripts.server import PACK
 
 SAME, REFUSED, WARNED = "same", "refused", "warned"
@@ -207,7 +206,7 @@ found["keyframes"] += [apart(alone[0][i:i + 1], alone[1][i:i + 1]) for i in rang
 @pytest.fixture(scope="module")
 def asked():
     models = {name: patch.model for name, patch in PATCHES.items()}
-    return inside.run(find_comfyui(), f"PATCHES = {models!r}\n{CODE}")
+    return inside.run(f"PATCHES = {models!r}\n{CODE}")
 
 
 @pytest.mark.parametrize("name", PATCHES)

@@ -178,7 +178,7 @@ def test_a_full_disk_and_folders_without_right_are_said_in_words(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "target").mkdir()
     source = put_lavis(tmp_path / "source", *read_lavis())
-    found = inside.run(find_comfyui(), FULL.format(source=str(source), folder=str(tmp_path / "target")))
+    found = inside.run(FULL.format(source=str(source), folder=str(tmp_path / "target")))
     assert "/proc/referee" in found["nowhere"] and "extra_model_paths.yaml" in found["nowhere"]
     assert "Errno" not in found["nowhere"] + found["full"]
     assert "late.safetensors" in found["full"] and "run again" in found["full"]

@@ -93,7 +93,7 @@ found["after"] = bool(torch.isfinite(play()).all())
 
 
 def test_out_of_memory_says_where_and_what_to_lower():
-    found = inside.run(find_comfyui(), inside.PLAYERS + OUT_OF_MEMORY)
+    found = inside.run(inside.PLAYERS + OUT_OF_MEMORY)
     assert "VAE" in found["vae"] and "smaller" in found["vae"]
     assert "'model'" in found["model"] and "smaller" in found["model"]
     assert found["after"]

@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CODE = (
     inside.PLAYERS
@@ -186,12 +185,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), CODE + ROUNDS)
+    return inside.run(CODE + ROUNDS)
 
 
 @pytest.fixture(scope="module")
 def adapted():
-    return inside.run(find_comfyui(), CODE + ADAPT)
+    return inside.run(CODE + ADAPT)
 
 
 def test_the_first_round_is_plain_sampling_and_the_best_comes_out(found):

@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 SEARCH = """
 from types import SimpleNamespace
@@ -225,7 +224,7 @@ found["next"] = off(first, run("euler", 4, attempts=2)[0])
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), inside.PLAYERS + SEARCH + BATCHES + PRUNING + CANCEL)
+    return inside.run(inside.PLAYERS + SEARCH + BATCHES + PRUNING + CANCEL)
 
 
 def test_in_a_batch_each_attempt_gets_the_noise_it_gets_alone(found):

@@ -3,7 +3,6 @@
 import pytest
 
 from comfyui import inside
-from scripts.environment import find_comfyui
 
 CODE = (
     """
@@ -71,7 +70,7 @@ pytestmark = [inside.NEEDS_CARD, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def found():
-    return inside.run(find_comfyui(), CODE)
+    return inside.run(CODE)
 
 
 def test_as_many_as_fit_unless_one_may_be_the_last(found):
