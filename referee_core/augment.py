@@ -53,7 +53,7 @@ class Augmentation:
     flip: bool = False
     crop: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"augmentation count must be at least 1, got {self.count}")
         if not 0 <= self.keep <= self.count:
@@ -80,7 +80,9 @@ class Augmentation:
             views = views + torch.randn(views.shape, generator=generator, dtype=torch.float32).mul_(spread).to(views)
         return views
 
-    def _geometry(self, shape: torch.Size, generator: torch.Generator) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def _geometry(
+        self, shape: torch.Size, generator: torch.Generator
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """The arguments of ``resample``."""
         count, size = shape[0], torch.tensor([shape[3], shape[2]], dtype=torch.float64)
         framed, zoom = [], None
@@ -109,7 +111,7 @@ class Augmentation:
         """The arguments of ``erase``: the box is narrow or flat with equal probability."""
         count, size = 1 if self.shared_erasing else shape[0], torch.tensor([shape[3], shape[2]])
         area = _uniform(generator, self.erasing / 4, self.erasing, count) * size.prod()
-        flat, narrow = (_uniform(generator, *sorted((1, limit)), count) for limit in BOX_RATIO)
+        flat, narrow = (_uniform(generator, min(1, limit), max(1, limit), count) for limit in BOX_RATIO)
         ratio = torch.where(_uniform(generator, 0, 1, count) < 0.5, flat, narrow)  # of height to width
         sides = torch.stack([area / ratio, area * ratio], dim=1).sqrt().round().clamp(min=1).minimum(size)
         return (_uniform(generator, 0, 1, count, 2) * (size - sides + 1)).floor(), sides

@@ -19,7 +19,7 @@ class EMARestart:
     start: int = 40
     interval: int = 60
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
             raise ValueError(f"EMA decay must lie in [0, 1), got {self.decay}")
 

@@ -105,6 +105,11 @@ def combine(losses: Sequence[RefereeLoss], weights: Sequence[float]) -> RefereeL
     return RefereeLoss(tuple(bound))
 
 
+Judgement = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""(weighted losses [N], unweighted terms [terms, N], d(sum of losses)/d(views), where gradients are wanted) of what is
+bound to one referee."""
+
+
 @dataclass
 class MicroBatch:
     """How many views go through a referee together; 0: all. Halved for the rest of the run when memory runs out."""
@@ -134,7 +139,8 @@ def expected_loss(
         gradients: False leaves the backward pass out.
     Returns: (L~ [B], each unweighted term's mean over views [B] by name), detached.
     """
-    total, terms = at_least_single(images.new_zeros(len(images))), {}
+    total = at_least_single(images.new_zeros(len(images)))
+    terms: dict[str, torch.Tensor] = {}
     for referee, indices in loss.by_referee():
         seen = referee.prepare(images, augmentation.pooled_resize)
         views = torch.cat(
@@ -146,7 +152,7 @@ def expected_loss(
             views = views[_hardest(scores, augmentation)]
         kept = len(views) // len(images)
         weighted, values, slopes = _judge(bound, views.detach(), micro_batch, gradients)
-        if gradients:
+        if slopes is not None:
             views.backward(slopes / kept)
         total += weighted.view(len(images), kept).mean(1)
         means = values.view(-1, len(images), kept).mean(2)
@@ -197,7 +203,7 @@ def _hardest(scores: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
 def _weigh(bound: Sequence[Bound], views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The weighted sum [N] over what is bound to one referee, and their unweighted active terms [terms, N]."""
     referee = bound[0].referee
-    seen, total, values = referee.encode_images(views), 0, []
+    seen, total, values = referee.encode_images(views), views.new_zeros(()), []
     for one in bound:
         losses = referee.losses(seen, one.text, tuple(one.active))
         total = total + sum(weight * losses[term] for term, weight in one.active.items())
@@ -205,9 +211,8 @@ def _weigh(bound: Sequence[Bound], views: torch.Tensor) -> tuple[torch.Tensor, t
     return total, torch.stack(values)
 
 
-def _judge(bound: Sequence[Bound], views: torch.Tensor, micro_batch: MicroBatch, gradients: bool = True) -> tuple:
-    """(weighted losses [N], unweighted terms [terms, N], d(sum of losses)/d(views)) of what is bound to one referee, in
-    micro-batches, which are halved when memory runs out."""
+def _judge(bound: Sequence[Bound], views: torch.Tensor, micro_batch: MicroBatch, gradients: bool = True) -> Judgement:
+    """The judgement on views, in micro-batches, which are halved when memory runs out."""
     rows = []
     done = 0
     while done < len(views):
@@ -222,7 +227,7 @@ def _judge(bound: Sequence[Bound], views: torch.Tensor, micro_batch: MicroBatch,
     return torch.cat(weighted), torch.cat(values, dim=1), torch.cat(slopes) if gradients else None
 
 
-def _judge_at_once(bound: Sequence[Bound], views: torch.Tensor, gradients: bool, may_fail: bool) -> tuple | None:
+def _judge_at_once(bound: Sequence[Bound], views: torch.Tensor, gradients: bool, may_fail: bool) -> Judgement | None:
     """The same for one micro-batch; None if memory ran out. All that was held is free again on return."""
     try:
         with torch.set_grad_enabled(gradients):
@@ -239,7 +244,8 @@ def _judge_at_once(bound: Sequence[Bound], views: torch.Tensor, gradients: bool,
 @torch.no_grad()
 def plain_loss(loss: RefereeLoss, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """L_y(x) of images [B, 3, H, W] in [0, 1] without augmentation: (total [B], terms by name [B])."""
-    total, terms = at_least_single(images.new_zeros(len(images))), {}
+    total = at_least_single(images.new_zeros(len(images)))
+    terms: dict[str, torch.Tensor] = {}
     for referee, indices in loss.by_referee():
         weighted, values = _weigh([loss.bound[i] for i in indices], referee.prepare(images))
         total += weighted

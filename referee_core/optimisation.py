@@ -68,7 +68,8 @@ class Best:
     def __init__(self, z: torch.Tensor):
         self.z = z.detach().clone()
         self.loss = z.new_full((len(z),), float("inf")).detach()
-        self.stale, self.match = 0, None
+        self.stale = 0
+        self.match: torch.Tensor | None = None
 
     def update(self, z: torch.Tensor, loss: torch.Tensor, match: torch.Tensor | None = None) -> None:
         improved = loss < self.loss
@@ -92,7 +93,7 @@ class EarlyStop:
     stop_at: float = 0.0
     patience: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.stop_at <= 1 or self.patience < 0:
             raise ValueError("stop_at must lie between 0 and 1, and patience must not be negative")
 

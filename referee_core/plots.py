@@ -12,6 +12,9 @@ from .record import LOSS, NORM, SCHEDULE, History
 INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
 PALETTE = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
 
+Points = list[tuple[int, float]]
+Curves = dict[str, Points]  # by name
+
 
 def to_image(picture: torch.Tensor) -> Image.Image:
     """[3, H, W] in [0, 1] -> PIL."""
@@ -25,7 +28,7 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
 
 
-def _panels(history: History, image: int) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
+def _panels(history: History, image: int) -> list[tuple[str, Curves]]:
     """(title, points of each curve by name): a panel for the losses, one for the norms, one for each schedule."""
     curves = {g: {n: _points(c, image) for n, c in members.items()} for g, members in history.curves.items()}
     groups = {"losses (log)": curves.get(LOSS, {}), "gradient norms (log)": curves.get(NORM, {})}
@@ -53,11 +56,13 @@ def _notice(text: str, width: int, height: int) -> torch.Tensor:
     return to_tensor(canvas)
 
 
-def _points(curve: list[torch.Tensor | None], image: int) -> list[tuple[int, float]]:
+def _points(curve: list[torch.Tensor | None], image: int) -> Points:
     return [(i, float(v[min(image, len(v) - 1)])) for i, v in enumerate(curve) if v is not None]
 
 
-def _panel(draw: ImageDraw.ImageDraw, box, title: str, curves: dict, history: History, log: bool) -> None:
+def _panel(
+    draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, curves: Curves, history: History, log: bool
+) -> None:
     left, top, right, bottom = box
     font = ImageFont.load_default(13)
     values = [v for points in curves.values() for _, v in points]

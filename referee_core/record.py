@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from types import NoneType
 from typing import Any
 
 import torch
@@ -168,14 +169,14 @@ class History:
         """Take down the finished image [B, 3, H, W] and the state the run ended in."""
         if self._last is not None and self._last.capture is not None:
             self.state = self._last.capture()
-            self.best_z, self.best_loss = _kept(self.best_z), _kept(self.best_loss)
+            self.best_z, self.best_loss = (None if t is None else _kept(t) for t in (self.best_z, self.best_loss))
         self._last = None
         self.final = _kept(image).clamp(0, 1)
 
 
 def plain_fields(thing: Any) -> dict[str, Any]:
     """The numbers and words of a dataclass by name, without the networks and tensors it may hold."""
-    plain = int | float | str | tuple | Schedule | None
+    plain = (int, float, str, tuple, Schedule, NoneType)
     return {f.name: value for f in fields(thing) if isinstance(value := getattr(thing, f.name), plain)}
 
 

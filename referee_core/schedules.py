@@ -18,7 +18,7 @@ class Schedule:
     end: float
     kind: str = "cosine"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"schedule kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
 

@@ -32,6 +32,7 @@ TOOLS = [
     "diffusers",
     "hypothesis",
     "matplotlib",
+    "mypy",
     "playwright",
     "pytest",
     "pytest-xdist",

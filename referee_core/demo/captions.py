@@ -25,7 +25,7 @@ def caption(scene: Scene) -> str:
     """Such as "a red circle, a blue square and a green cross", "a red circle to the left of a blue square" or "three
     green crosses"."""
     names = [_name(o) for o in scene.objects]
-    if scene.category == "relation":
+    if scene.relation:
         return f"{names[0]} {PHRASES[scene.relation]} {names[1]}"
     if scene.category == "number":
         colour, shape = scene.objects[0]
@@ -66,7 +66,8 @@ def describe(rng: random.Random, objects: tuple[Object, ...], centres: tuple[Poi
     named = tuple(objects[i] for i in order)
     relation = None
     if len(named) == kinds == 2 and rng.random() < 0.6:
-        relation = relation_between(*(centres[i] for i in order), MARGIN)
+        first, second = (centres[i] for i in order)
+        relation = relation_between(first, second, MARGIN)
     return Scene(named, relation)
 
 
@@ -82,10 +83,9 @@ def _swap(rng: random.Random, scene: Scene) -> Scene | None:
 
 def _replace(rng: random.Random, scene: Scene, attribute: int) -> Scene:
     """Another colour (0) or shape (1) of one object, or of all if they are alike."""
-    old = rng.choice(scene.objects)
-    new = list(old)
-    new[attribute] = rng.choice(list(COLOURS) if attribute == 0 else SHAPES)
-    return Scene(tuple(tuple(new) if o == old else o for o in scene.objects), scene.relation)
+    colour, shape = old = rng.choice(scene.objects)
+    new = (rng.choice(list(COLOURS)), shape) if attribute == 0 else (colour, rng.choice(SHAPES))
+    return Scene(tuple(new if o == old else o for o in scene.objects), scene.relation)
 
 
 def _turn(rng: random.Random, scene: Scene) -> Scene | None:

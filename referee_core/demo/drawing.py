@@ -61,7 +61,7 @@ def random_layout(rng: random.Random, count: int, relation: str | None = None) -
             clearly in this one.
     """
     while True:
-        places = []
+        places: list[tuple[float, float, float]] = []
         while len(places) < count:
             radius = rng.uniform(*RADIUS)
             margin = 1.25 * radius + 2

@@ -4,6 +4,11 @@ Diffusers and transformers are needed to build the diffusion networks here (trai
 builds its own classes from the same configurations.
 """
 
+from typing import Any
+
+import torch
+from torch import nn
+
 from ..referees.blip2.config import Blip2Config
 from ..referees.blip2.text import SPECIAL, Tokenizer
 from .captions import NUMBERS, PHRASES, PLURALS, VAGUE
@@ -34,7 +39,7 @@ NORM_GROUPS = 8
 """Groups of every GroupNorm in the two diffusers networks. At these widths SD's 32 would leave one channel a group,
 which erases the mean of each channel and with it the colours."""
 
-VAE = dict(
+VAE: dict[str, Any] = dict(
     block_out_channels=(32, 32, 64, 64),
     layers_per_block=1,
     latent_channels=4,
@@ -44,7 +49,7 @@ VAE = dict(
     down_block_types=("DownEncoderBlock2D",) * 4,
     up_block_types=("UpDecoderBlock2D",) * 4,
 )
-UNET = dict(
+UNET: dict[str, Any] = dict(
     sample_size=SIZE // 8,
     block_out_channels=(64, 64),
     layers_per_block=1,
@@ -54,7 +59,7 @@ UNET = dict(
     down_block_types=("CrossAttnDownBlock2D",) * 2,
     up_block_types=("CrossAttnUpBlock2D",) * 2,
 )
-TEXT_ENCODER = dict(
+TEXT_ENCODER: dict[str, Any] = dict(
     vocab_size=len(VOCABULARY),
     hidden_size=128,
     intermediate_size=256,
@@ -69,31 +74,29 @@ TEXT_ENCODER = dict(
 NOISE_SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000)
 
 
-def build_vae():
-    from diffusers import AutoencoderKL
+def build_vae() -> nn.Module:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return AutoencoderKL(**VAE)
 
 
-def build_unet():
-    from diffusers import UNet2DConditionModel
+def build_unet() -> nn.Module:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return UNet2DConditionModel(**UNET)
 
 
-def build_text_encoder():
+def build_text_encoder() -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER))
 
 
-def prompt_ids(captions: list[str]):
+def prompt_ids(captions: list[str]) -> torch.Tensor:
     """Token ids of prompts for the diffusion model's text encoder: [CLS] words [SEP] and [SEP] to the full length.
 
     Returns: long tensor [B, MAX_TEXT_TOKENS].
     """
-    import torch
-
     start, end = VOCABULARY.index("[CLS]"), VOCABULARY.index("[SEP]")
     tokenizer = Tokenizer(VOCABULARY, MAX_TEXT_TOKENS)
     rows = []

@@ -107,7 +107,7 @@ def random_objects(rng: random.Random, category: str, held_out: bool = False) ->
     true. Different objects that share a colour or a shape are drawn a quarter as often as the others."""
     while True:
         if category == "single":
-            objects = (rng.choice(OBJECTS),)
+            objects: tuple[Object, ...] = (rng.choice(OBJECTS),)
         elif category == "number":
             objects = (rng.choice(OBJECTS),) * rng.randint(2, MOST_ALIKE)
         elif category == "crowd":

@@ -75,7 +75,15 @@ class GuidedUNet:
         v_prediction: whether the UNet predicts v instead of eps.
     """
 
-    def __init__(self, unet, alphas_cumprod, positive, negative, cfg: float, v_prediction: bool = False):
+    def __init__(
+        self,
+        unet: Any,
+        alphas_cumprod: torch.Tensor,
+        positive: torch.Tensor,
+        negative: torch.Tensor,
+        cfg: float,
+        v_prediction: bool = False,
+    ):
         self.unet, self.cfg, self.v_prediction = unet, cfg, v_prediction
         self.positive, self.negative = positive, negative
         alphas_cumprod = alphas_cumprod.double()
@@ -97,7 +105,7 @@ class GuidedUNet:
         return alpha * x - sigma * predicted if self.v_prediction else (x - sigma * predicted) / alpha
 
 
-def decoder(vae) -> Callable[[torch.Tensor], torch.Tensor]:
+def decoder(vae: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """A differentiable DEC from an AutoencoderKL: latents in the diffusion model's scale -> images nominally [0, 1]."""
     shift = getattr(vae.config, "shift_factor", None) or 0.0
 

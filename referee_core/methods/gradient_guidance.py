@@ -36,7 +36,8 @@ class Objective(Protocol):
         aim: the loss [B] at which there is nothing more to do, or None for "always a little less".
     """
 
-    aim: torch.Tensor | None
+    @property
+    def aim(self) -> torch.Tensor | None: ...
 
     def __call__(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(L [B], dL/dz [B, C, ...]) at latents z; each image's own, whatever the batch."""
@@ -131,7 +132,9 @@ class TrustRegion:
         s2 = at.sigma**2
         h = s2 / (1 + s2)
         # beta_t = a_t / (sigma^2 + h |g|^2) for G, a_t^2 / (a_t^2 sigma^2 + h |dL/dz_t|^2) for G_loss, a_t^2 = 1 - h
-        step, length = {"prediction": (1.0, 1.0), "naive": (h, h), "look-ahead": (s2, s2 * (1 + s2))}[at.gradient]
+        factors: dict[str, tuple[torch.Tensor | float, torch.Tensor | float]]
+        factors = {"prediction": (1.0, 1.0), "naive": (h, h), "look-ahead": (s2, s2 * (1 + s2))}
+        step, length = factors[at.gradient]
         return -residual * step * g / (self.deviation**2 + length * norm(g) ** 2).clamp_min(TINY)
 
 
@@ -148,7 +151,7 @@ class GuidanceSettings:
     strength: Strength = Relative()
     steps: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.gradient not in GRADIENTS:
             raise ValueError(f"gradient must be one of {', '.join(GRADIENTS)}, got {self.gradient!r}")
         if self.steps < 1 or (self.steps > 1 and self.gradient != "prediction"):
@@ -210,9 +213,9 @@ def guided(
     """
     sigma = sigma.to(x).view(-1, *[1] * (x.ndim - 1))
     z = moved = z.detach()
-    first = None
-    for _ in range(settings.steps):
+    for step in range(settings.steps):
         if settings.gradient == "look-ahead":
+            assert predict is not None
             leaf = x.detach().requires_grad_()
             seen = predict(leaf)
             loss, g = objective(seen.detach())
@@ -220,7 +223,8 @@ def guided(
         else:
             loss, g = objective(moved.detach())
         g = g if mask is None else g * mask
-        first = (loss, g) if first is None else first
+        if step == 0:
+            first = loss, g
         change = settings.strength(Place(settings.gradient, x, sigma, z, mask), g, loss, objective.aim)
         moved = moved + change / settings.steps
     return Guided(moved, *first)

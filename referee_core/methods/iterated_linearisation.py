@@ -64,7 +64,7 @@ def rounds(
     for k in range(count + 1):
         z = sample(surrogate)
         loss, gradient = objective(z)
-        if best_z is None:
+        if best_z is None or best_loss is None:
             best_z, best_loss = z, loss
         better = loss < best_loss
         best_z = torch.where(better.view(-1, *[1] * (z.ndim - 1)), z, best_z)

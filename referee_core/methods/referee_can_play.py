@@ -58,7 +58,7 @@ class LoopSettings(EarlyStop):
     weight_decay: float = 0.0
     micro_batch: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")

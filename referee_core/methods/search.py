@@ -7,7 +7,7 @@ its randomness, so it comes out as it would alone.
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -45,7 +45,7 @@ class SearchSettings:
     stop_at: float = 0.9
     prune_at: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.attempts < 1 or self.keep < 1:
             raise ValueError(f"attempts and keep must be at least 1, got {self.attempts} and {self.keep}")
         if not (0 <= self.stop_at <= 1 and 0 <= self.prune_at < 1):
@@ -99,7 +99,7 @@ class Tried(list[Attempt]):
         best: the finished ones that keep their pictures, best first (see ``ranking``).
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.best: list[Attempt] = []
 
@@ -115,7 +115,7 @@ GoesOn = Callable[[Any], bool]
 
 
 class Sample(Protocol):
-    def __call__(self, seeds: Sequence[int], goes_on: GoesOn | None) -> Iterator[Any]:
+    def __call__(self, seeds: Sequence[int], goes_on: GoesOn | None) -> Generator[Any, None, None]:
         """The finished pictures of these seeds in their order, as they become ready; what is not asked for any more
         need not be made.
 
@@ -149,7 +149,8 @@ def search(
         worth: the rule for giving up, from the predicted pictures' losses: this attempt's, and the earlier ones' in
             rising order. With one that always says yes, ``predicted`` beside ``verdict`` shows what a rule could know.
     """
-    tried, predicted = Tried(), []
+    tried = Tried()
+    predicted: list[float] = []
     seeds = [(seed + i) % 2**64 for i in range(settings.attempts)]
 
     def own_views(attempt: Attempt, purpose: str) -> torch.Generator:
@@ -184,7 +185,8 @@ def ranking(attempts: Sequence[Attempt], stop_at: float) -> list[Attempt]:
 
 
 def _order(attempt: Attempt, stop_at: float) -> tuple[bool, float, int]:
-    return not obeys(attempt, stop_at), attempt.verdict.rank, attempt.index
+    rank = math.inf if attempt.verdict is None else attempt.verdict.rank
+    return not obeys(attempt, stop_at), rank, attempt.index
 
 
 def judge_views(
@@ -195,6 +197,6 @@ def judge_views(
     if not image.isfinite().all():
         return Verdict(math.nan, {}, None)
     total, terms = expected_loss(loss, image, augmentation, [generator], MicroBatch(at_once), gradients=False)
-    match = loss.match(terms)
-    match = float(match) if match is not None and match.isfinite() else None
+    found = loss.match(terms)
+    match = float(found) if found is not None and found.isfinite() else None
     return Verdict(float(total), {name: float(value) for name, value in terms.items()}, match)

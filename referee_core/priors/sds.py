@@ -37,7 +37,7 @@ class SDS:
     name: ClassVar[str] = "SDS"
     describe: ClassVar[str] = "score distillation"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.t_min <= self.t_max <= 999:
             raise ValueError(f"SDS timesteps need 0 <= t_min <= t_max <= 999, got {self.t_min} and {self.t_max}")
 

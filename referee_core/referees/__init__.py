@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..interfaces import Referee
+
 FORMATS = ("blip2.weights",)
 """Modules, tried in order. Each has ``open_source(path)``, which raises UnknownFile for a file of another kind,
 ``build(source, precision)`` and ``write(target, source, progress=...)``."""
@@ -44,7 +46,7 @@ def find(path: str | Path) -> tuple[ModuleType, Any]:
     raise UnknownFile(" ".join(said))
 
 
-def load(path: str | Path, precision: Precision = FULL) -> Any:
+def load(path: str | Path, precision: Precision = FULL) -> Referee:
     """Read a referee of any kind. Raises what ``find`` raises."""
     module, source = find(path)
     return module.build(source, precision)

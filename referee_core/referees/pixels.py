@@ -32,7 +32,7 @@ def square(images: torch.Tensor, size: int, pooled: bool = False) -> torch.Tenso
     return clamp_straight_through(resized)
 
 
-def _pooled(images: torch.Tensor, size: int, over: Callable) -> torch.Tensor:
+def _pooled(images: torch.Tensor, size: int, over: Callable[..., torch.Tensor]) -> torch.Tensor:
     """Adaptive average (over sum) or maximum (over amax) pooling, [N, C, H, W] -> [N, C, size, size]: row i reads rows
     floor(i H / size) to ceil((i + 1) H / size). PyTorch's own knows only divisors of H on Apple's MPS."""
     for dim in (2, 3):

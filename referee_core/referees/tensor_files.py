@@ -7,6 +7,7 @@ cannot be read is refused with what it is instead and what to do.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
@@ -52,7 +53,7 @@ def read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except SafetensorError:
         raise ValueError(f"{path.name} cannot be read as safetensors: {fault(path)}") from None
-    return {n: LazyTensor(s, lambda n=n: file.get_tensor(n)) for n, s in shapes.items()}, file.metadata() or {}
+    return {n: LazyTensor(s, partial(file.get_tensor, n)) for n, s in shapes.items()}, file.metadata() or {}
 
 
 def read_pickle(path: Path) -> Tensors:
@@ -72,7 +73,7 @@ def read_pickle(path: Path) -> Tensors:
     if not isinstance(loaded, dict):
         raise ValueError(f"{path.name} is a PyTorch file but holds no named tensors: it is not a referee.")
     tensors = {k: v for k, v in loaded.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
-    return {k: LazyTensor(tuple(v.shape), lambda v=v: v) for k, v in tensors.items()}
+    return {k: LazyTensor(tuple(v.shape), v.detach) for k, v in tensors.items()}
 
 
 def fault(path: Path, code: str | None = None) -> str:

@@ -5,7 +5,7 @@ that of Hugging Face's Blip2ForImageTextRetrieval.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
 from ..tensor_files import Tensors
@@ -70,20 +70,20 @@ UNUSED = re.compile(
 )
 
 
-def is_tower(names: Mapping) -> bool:
+def is_tower(names: Collection[str]) -> bool:
     """Whether the names are those of a bare vision tower, as in eva_vit_g.pth."""
     return "cls_token" in names and "blocks.0.norm1.weight" in names
 
 
-def is_hugging_face(names: Mapping) -> bool:
+def is_hugging_face(names: Collection[str]) -> bool:
     return any(name.startswith("vision_model.") for name in names)
 
 
-def is_lavis(names: Mapping) -> bool:
+def is_lavis(names: Collection[str]) -> bool:
     return any(name.startswith("Qformer.bert.") for name in names)
 
 
-def has_language_model(names: Iterable[str]) -> bool:
+def has_language_model(names: Collection[str]) -> bool:
     """Whether the names are those of BLIP-2's second stage, which writes text (blip2-opt, blip2-flan-t5,
     InstructBLIP)."""
     return "itm_head.weight" not in names and any(LANGUAGE_MODEL.match(name) for name in names)

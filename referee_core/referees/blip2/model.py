@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .config import Blip2Config
-from .qformer import BERT_EPS, QFormer
+from .qformer import BERT_EPS, QFormer, Seen
 from .vision import VisionTransformer
 
 LABEL_SMOOTHING = 0.1
@@ -59,7 +59,7 @@ class Blip2(nn.Module):
         self.itm_head = nn.Linear(config.dim, 2)
         self.caption_head = CaptionHead(config) if config.caption_head else None
 
-    def encode_image(self, pixels: torch.Tensor) -> list:
+    def encode_image(self, pixels: torch.Tensor) -> Seen:
         """Normalised pixels [B, 3, S, S] -> what the Q-Former reads of the images, shared by both heads.
 
         The tower computes in its own weights' precision, everything after it in the Q-Former's.
@@ -67,13 +67,14 @@ class Blip2(nn.Module):
         tokens = self.vision(pixels.to(self.vision.cls_token.dtype))
         return self.qformer.image_keys_values(self.vision_norm(tokens.to(self.vision_norm.weight.dtype)))
 
-    def itm_logits(self, image, ids: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
+    def itm_logits(self, image: Seen, ids: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
         """Two-class logits [B, 2] (no match, match), averaged over the queries. ids starts with [CLS]."""
         hidden = self.qformer(ids, match_mask(text_mask, self.config.queries), image)
         return at_least_single(self.itm_head(hidden[:, : self.config.queries]).mean(dim=1))
 
-    def caption_logits(self, image, ids: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
-        """Next-token logits [B, L, vocab]. ids starts with [DEC]."""
+    def caption_logits(self, image: Seen, ids: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
+        """Next-token logits [B, L, vocab], of a network with a caption head. ids starts with [DEC]."""
+        assert self.caption_head is not None
         hidden = self.qformer(ids, caption_mask(text_mask, self.config.queries), image)
         return at_least_single(self.caption_head(hidden[:, self.config.queries :], self.qformer.word_embeddings))
 

@@ -3,6 +3,8 @@
 One sequence holds the queries first and the text after them; which token sees which is the mask's business.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -10,6 +12,10 @@ from torch import nn
 from .config import Blip2Config
 
 BERT_EPS = 1e-12
+
+KeysValues = tuple[torch.Tensor, torch.Tensor]
+Seen = Sequence[KeysValues | None]
+"""Of an image, by layer; None where a layer does not read it."""
 
 
 class Attention(nn.Module):
@@ -27,12 +33,10 @@ class Attention(nn.Module):
     def split(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def keys_values(self, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def keys_values(self, source: torch.Tensor) -> KeysValues:
         return self.split(self.key(source)), self.split(self.value(source))
 
-    def forward(
-        self, x: torch.Tensor, keys_values: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None = None
-    ):
+    def forward(self, x: torch.Tensor, keys_values: KeysValues, mask: torch.Tensor | None = None) -> torch.Tensor:
         attended = F.scaled_dot_product_attention(self.split(self.query(x)), *keys_values, attn_mask=mask)
         return self.norm(x + self.out(attended.transpose(1, 2).flatten(2)))
 
@@ -58,7 +62,9 @@ class Layer(nn.Module):
         self.query_mlp = FeedForward(config.dim, config.mlp_dim)
         self.text_mlp = FeedForward(config.dim, config.mlp_dim)
 
-    def forward(self, x, queries: int, mask, image_keys_values) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, queries: int, mask: torch.Tensor, image_keys_values: KeysValues | None
+    ) -> torch.Tensor:
         x = self.attention(x, self.attention.keys_values(x), mask)
         q, text = x[:, :queries], x[:, queries:]
         if self.cross_attention is not None:
@@ -78,14 +84,14 @@ class QFormer(nn.Module):
             Layer(config, reads_image=i % config.cross_attention_every == 0) for i in range(config.layers)
         )
 
-    def image_keys_values(self, image_tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
+    def image_keys_values(self, image_tokens: torch.Tensor) -> Seen:
         """Cross-attention keys and values of every layer, computed once for all passes over the same images."""
         return [
-            layer.cross_attention.keys_values(image_tokens) if layer.cross_attention is not None else None
+            layer.cross_attention.keys_values(image_tokens) if isinstance(layer.cross_attention, Attention) else None
             for layer in self.layers
         ]
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, image_keys_values) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, image_keys_values: Seen) -> torch.Tensor:
         """One pass over [queries; text].
 
         Args:

@@ -7,6 +7,7 @@ import torch
 
 from ..pixels import normalise, square
 from .model import Blip2, caption_loss, itm_loss
+from .qformer import Seen
 from .text import EncodedText, Tokenizer
 
 HALF_PRECISION_SCALE = 2.0**12
@@ -18,12 +19,12 @@ class ScaleGradient(torch.autograd.Function):
     """The identity, whose gradient is multiplied by a number."""
 
     @staticmethod
-    def forward(ctx, x: torch.Tensor, factor: float) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, factor: float) -> torch.Tensor:
         ctx.factor = factor
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         return gradient * ctx.factor, None
 
 
@@ -81,10 +82,10 @@ class Blip2Referee:
     def gradient_scale(self) -> float:
         return HALF_PRECISION_SCALE if self.network.vision.cls_token.dtype == torch.float16 else 1.0
 
-    def encode_images(self, views: torch.Tensor) -> Any:
+    def encode_images(self, views: torch.Tensor) -> Seen:
         return self.network.encode_image(normalise(ScaleGradient.apply(views, 1 / self.gradient_scale)))
 
-    def losses(self, seen: Any, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
+    def losses(self, seen: Seen, text: EncodedText, terms: Sequence[str]) -> dict[str, torch.Tensor]:
         net, image = self.network, seen
         mask, match_ids, caption_ids = text.for_images(next(kv for kv in image if kv is not None)[0])
         losses = {}

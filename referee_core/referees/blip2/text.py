@@ -47,7 +47,8 @@ class EncodedText:
     def for_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(mask, match_ids, caption_ids), one row for each image and on the images' device."""
         rows = (self.mask, self.match_ids, self.caption_ids)
-        return tuple(t.to(images.device).expand(len(images), -1) for t in rows)
+        mask, match_ids, caption_ids = (t.to(images.device).expand(len(images), -1) for t in rows)
+        return mask, match_ids, caption_ids
 
 
 def strip_weights(prompt: str) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -71,7 +72,7 @@ def build(source: Source, precision: Precision = FULL) -> Blip2Referee:
 def save(path: Path, network: Blip2, vocabulary: list[str], dtype: torch.dtype) -> None:
     """Write a network as a referee file."""
     state = network.state_dict()
-    tensors = {k: LazyTensor(tuple(v.shape), lambda v=v: v.detach().cpu()) for k, v in state.items()}
+    tensors = {k: LazyTensor(tuple(v.shape), v.detach().cpu) for k, v in state.items()}
     write(path, Source(network.config, tensors, vocabulary, ()), Precision(dtype, dtype))
 
 
@@ -89,7 +90,8 @@ def write(
     Args:
         progress: called with (bytes written, bytes in all) after each tensor; may raise to stop.
     """
-    entries, end = {}, 0
+    entries: dict[str, dict[str, Any]] = {}
+    end = 0
     for name, tensor in source.tensors.items():
         dtype, start = dtype_of(name, precision), end
         end += torch.Size(tensor.shape).numel() * dtype.itemsize
