@@ -17,9 +17,13 @@ class Referee(Protocol):
         checkpointing: compute the inner layers twice instead of keeping them for the backward pass.
     """
 
-    terms: tuple[str, ...]
-    probability: str | None
     checkpointing: bool
+
+    @property
+    def terms(self) -> tuple[str, ...]: ...
+
+    @property
+    def probability(self) -> str | None: ...
 
     def encode(self, text: str) -> Any:
         """Prepare a text once. Raises ValueError when nothing is left to judge."""
@@ -77,9 +81,14 @@ class Prior(Protocol):
             already.
     """
 
-    name: str
-    describe: str
-    weight: Schedule
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def describe(self) -> str: ...
+
+    @property
+    def weight(self) -> Schedule: ...
 
     def gradient(self, z: torch.Tensor, progress: float, streams: Sequence[torch.Generator]) -> torch.Tensor:
         """Where z [B, C, ...] should not go, of z's shape, when this share of the run is done; its randomness for image
