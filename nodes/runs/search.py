@@ -1,7 +1,7 @@
 """Search under ComfyUI: a guider and a sampler make the attempts, the VAE decodes them, the referee judges them."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +83,7 @@ class Attempts:
                 "each attempt"
             )
 
-    def __call__(self, seeds: Sequence[int], goes_on: GoesOn | None) -> Iterator[Picture | None]:
+    def __call__(self, seeds: Sequence[int], goes_on: GoesOn | None) -> Generator[Picture | None, None, None]:
         done = 0
         while done < len(seeds):
             group = seeds[done : done + self._size(done, len(seeds) - done)]

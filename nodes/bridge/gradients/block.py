@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
+import comfy.model_management
 import torch
 
 from ...sockets import LoadedLoss
 from .attention import use_differentiable_attention
+from .in_place import CopyBeforeWrite
 from .memory import ROOM, fit_to_memory, is_whole, load_whole, memory_for, smallest
 from .stand_ins import OrdinaryTensors, StandIns
 
@@ -24,10 +26,12 @@ class Passage(Protocol):
     Attributes:
         patcher: ComfyUI's ModelPatcher of it.
         precision: what its weights must be converted to, or None to leave them as they are.
+        writes_in_place: whether it may write over what its backward pass needs.
     """
 
     patcher: Any
     precision: torch.dtype | None
+    writes_in_place: bool
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
         """Bytes for one pass forward and backward of a latent of this shape, beside the weights."""
@@ -39,7 +43,7 @@ class Passage(Protocol):
 class Network:
     """A referee's network as a Passage; the referee itself says what it needs (see ``fit_to_memory``)."""
 
-    precision = None
+    precision, writes_in_place = None, False
 
     def __init__(self, patcher: Any):
         self.patcher = patcher
@@ -61,6 +65,7 @@ class Block:
     def __init__(self, passages: Sequence[Passage], also_load: Sequence[Any], memory: float, kept: Kept):
         self.stand_ins = [kept.setdefault(id(p.patcher), StandIns(p.patcher, p.precision)) for p in passages]
         self.also_load, self.memory = list(also_load), memory
+        self.writes_in_place = any(p.writes_in_place for p in passages)
         self.at_once = 0
         self._undo = ExitStack()
 
@@ -79,7 +84,11 @@ class Block:
                 with memory_for(f"loading {type(s.patcher.model).__name__}", ROOM):
                     s.put(self._undo)
             use_differentiable_attention(self._undo, [s.patcher.model for s in self.stand_ins])
+            self._undo.callback(setattr, comfy.model_management, "in_training", comfy.model_management.in_training)
+            comfy.model_management.in_training = True  # no kernels without a backward pass, as of rotary embeddings
             self._undo.enter_context(OrdinaryTensors())
+            if self.writes_in_place:
+                self._undo.enter_context(CopyBeforeWrite())
         except BaseException:
             self.leave()
             raise

@@ -20,7 +20,7 @@ class DifferentiableModel:
         ValueError: the weights are quantised, or computed outside PyTorch.
     """
 
-    precision = None
+    precision, writes_in_place = None, True
 
     def __init__(self, patcher: Any):
         self.patcher, self.network = patcher, patcher.model.diffusion_model

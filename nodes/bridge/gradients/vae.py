@@ -31,6 +31,8 @@ class Decoder:
         ValueError: the VAE decodes audio, several frames at once, or something other than RGB or RGBA.
     """
 
+    writes_in_place = False
+
     def __init__(self, vae: Any):
         if vae.first_stage_model is None:
             raise ValueError("The input 'vae' is empty: the checkpoint it comes from holds no VAE. Use Load VAE.")
