@@ -11,6 +11,7 @@ from PIL import Image
 from referee_core.augment import NONE, PAPER
 from referee_core.losses import MicroBatch, bind, combine, expected_loss, plain_loss
 from referee_core.out_of_memory import OUT_OF_MEMORY
+from referee_core.referees.base import RefereeBase
 from referee_core.referees.pixels import clamp_straight_through, square
 
 VIEWS = replace(PAPER, count=5)
@@ -245,3 +246,25 @@ def test_a_match_is_that_of_the_least_wanted_text_and_not_of_those_pushed_away(b
     assert combine([cat, dog], [1.0, 1.0]).match(terms).item() == pytest.approx(np.exp(-3.0))
     assert combine([cat, dog], [1.0, -1.0]).match(terms).item() == pytest.approx(np.exp(-0.1))
     assert bind(blip2_referee, "a cat", caption=1.0).match({}) is None
+
+
+class Brightness(RefereeBase):
+    """All that a newcomer must write."""
+
+    terms, image_size = ("brightness",), 8
+
+    def encode(self, text):
+        return float(text)
+
+    def losses(self, seen, text, terms):
+        return {"brightness": (seen.mean((1, 2, 3)) - text) ** 2}
+
+
+def test_a_referee_of_three_members_is_one():
+    images = leaf()
+    total, terms, gradient = run(bind(Brightness(), "0.75", brightness=2.0), images, NONE)
+    mean = images.clamp(0, 1).mean((1, 2, 3))
+    torch.testing.assert_close(total, 2 * (mean - 0.75) ** 2)
+    torch.testing.assert_close(terms["brightness"], (mean - 0.75) ** 2)
+    slope = 4 * (mean - 0.75) / images[0].numel()
+    torch.testing.assert_close(gradient, slope.view(-1, 1, 1, 1).expand_as(images))

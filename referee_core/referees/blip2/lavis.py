@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from ..pixels import normalise, square
+from ..base import RefereeBase
+from ..pixels import normalise
 from .model import caption_loss, itm_loss
 from .text import EncodedText, Tokenizer
 
 
-class LavisReferee:
+class LavisReferee(RefereeBase):
     """Judges as Blip2Referee does, computed by LAVIS's modules throughout.
 
     Args:
@@ -24,7 +25,6 @@ class LavisReferee:
 
     terms = ("itm", "caption")
     probability = "itm"
-    checkpointing = False
 
     def __init__(self, model: Any):
         self.model = model.eval().requires_grad_(False)
@@ -32,18 +32,11 @@ class LavisReferee:
         words = model.tokenizer.get_vocab()
         self.tokenizer = Tokenizer(sorted(words, key=words.get), model.max_txt_len)
 
-    def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
-        """Not known: 0."""
-        return 0
-
     def encode(self, text: str) -> EncodedText:
         return self.tokenizer.encode(text)
 
     def notes(self, text: EncodedText) -> list[str]:
         return text.notes
-
-    def prepare(self, images: torch.Tensor, pooled: bool = False) -> torch.Tensor:
-        return square(images, self.image_size, pooled)
 
     def encode_images(self, views: torch.Tensor) -> torch.Tensor:
         return self.model.ln_vision(self.model.visual_encoder(normalise(views)))

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from ..pixels import normalise, square
+from ..base import RefereeBase
+from ..pixels import normalise
 from .model import Blip2, caption_loss, itm_loss
 from .qformer import Seen
 from .text import EncodedText, Tokenizer
@@ -28,7 +29,7 @@ class ScaleGradient(torch.autograd.Function):
         return gradient * ctx.factor, None
 
 
-class Blip2Referee:
+class Blip2Referee(RefereeBase):
     """Judges images by image-text matching (L_itm) and by captioning (L_cg).
 
     The network is put to evaluation mode and its parameters are frozen; gradients reach the images.
@@ -73,10 +74,6 @@ class Blip2Referee:
 
     def notes(self, text: EncodedText) -> list[str]:
         return text.notes
-
-    def prepare(self, images: torch.Tensor, pooled: bool = False) -> torch.Tensor:
-        """Images [B, 3, H, W] as squares of the size that the tower was trained at."""
-        return square(images, self.image_size, pooled)
 
     @property
     def gradient_scale(self) -> float:
