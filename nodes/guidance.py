@@ -11,10 +11,14 @@ from .sockets import CATEGORY, AugmentationSocket, LoadedLoss, LossSocket
 
 def _gradient() -> io.DynamicCombo.Input:
     steps = io.Int.Input(
-        "steps", default=1, min=1, max=50, optional=True,
+        "steps",
+        default=1,
+        min=1,
+        max=50,
+        optional=True,
         tooltip="Gradient steps on each prediction; they share the strength. More follow the referee more closely and "
         "cost a decode and the views each.",
-    )  # fmt: skip
+    )
     return io.DynamicCombo.Input(
         "gradient",
         options=[
@@ -31,22 +35,42 @@ def _gradient() -> io.DynamicCombo.Input:
 def strength_input(share: float, of_rounds: bool = False) -> io.DynamicCombo.Input:
     """share: the default of relative. of_rounds: the aim, delta, is an input of its own, and serves all three."""
     shares = io.Float.Input(
-        "share", default=share, min=0.0, max=2.0, step=0.01, optional=True,
+        "share",
+        default=share,
+        min=0.0,
+        max=2.0,
+        step=0.01,
+        optional=True,
         tooltip="Of the way that is still to go, how far each step is moved. Higher obeys more; too high gives "
         "unnatural pictures. 0: plain sampling.",
-    )  # fmt: skip
+    )
     delta = io.Float.Input(
-        "delta", default=1.0, min=0.0, max=100.0, step=0.1, optional=True,
+        "delta",
+        default=1.0,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        optional=True,
         tooltip="By how much each step is to lower the loss. 0: plain sampling.",
-    )  # fmt: skip
+    )
     deviation = io.Float.Input(
-        "deviation", default=0.1, min=0.001, max=10.0, step=0.01, optional=True,
+        "deviation",
+        default=0.1,
+        min=0.001,
+        max=10.0,
+        step=0.01,
+        optional=True,
         tooltip="How exactly delta is to be reached (the paper's sigma). Higher is gentler where the gradient is weak.",
-    )  # fmt: skip
+    )
     beta = io.Float.Input(
-        "beta", default=1.0, min=0.0, max=10000.0, step=0.1, optional=True,
+        "beta",
+        default=1.0,
+        min=0.0,
+        max=10000.0,
+        step=0.1,
+        optional=True,
         tooltip="Factor on the gradient as it is. What fits depends on referee, model and size. 0: plain sampling.",
-    )  # fmt: skip
+    )
     return io.DynamicCombo.Input(
         "strength",
         options=[
@@ -63,16 +87,24 @@ def range_inputs() -> list:
     """Where in the sampling the guidance acts."""
     return [
         io.Float.Input(
-            "start_percent", default=0.25, min=0.0, max=1.0, step=0.01,
+            "start_percent",
+            default=0.25,
+            min=0.0,
+            max=1.0,
+            step=0.01,
             tooltip="Where in the sampling the guidance begins. Before a quarter there is little to "
             "see; later saves time and leaves the layout alone.",
         ),
         io.Float.Input(
-            "end_percent", default=0.7, min=0.0, max=1.0, step=0.01,
+            "end_percent",
+            default=0.7,
+            min=0.0,
+            max=1.0,
+            step=0.01,
             tooltip="Where it ends. Guided to the very end, pictures please the referee alone: leave the last "
             "third to the model.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def check_numbers(**numbers: float) -> None:
@@ -108,15 +140,23 @@ class RefereeGuidance(Node):
             description="Lets the referee guide any sampler: in each step the picture that the model predicts is moved "
             "towards the text (Gradient Guidance, NeurIPS 2024). Insert it before KSampler or a guider.",
             search_aliases=[
-                "gradient guidance", "universal guidance", "clip guidance", "dps", "freedom", "mpgd", "vlm",
-                "prompt adherence", "reward guidance",
+                "gradient guidance",
+                "universal guidance",
+                "clip guidance",
+                "dps",
+                "freedom",
+                "mpgd",
+                "vlm",
+                "prompt adherence",
+                "reward guidance",
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model, with its LoRAs and other patches."),
                 io.Vae.Input("vae", tooltip="Decodes the predicted pictures; gradients pass through it."),
                 LossSocket.Input("loss", tooltip="What the referee should see."),
                 AugmentationSocket.Input(
-                    "augmentation", optional=True,
+                    "augmentation",
+                    optional=True,
                     tooltip="The random views by which each predicted picture is judged. Without it: 2 gentle ones. "
                     "More are steadier and slower.",
                 ),
@@ -126,13 +166,20 @@ class RefereeGuidance(Node):
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             outputs=[io.Model.Output("model", tooltip="The guided model, for any sampler or guider.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, model: Any, vae: Any, loss: LoadedLoss, gradient: dict | str, strength: dict | str, start_percent: float,
-        end_percent: float, augmentation: Any = None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: Any,
+        vae: Any,
+        loss: LoadedLoss,
+        gradient: dict | str,
+        strength: dict | str,
+        start_percent: float,
+        end_percent: float,
+        augmentation: Any = None,
+    ) -> io.NodeOutput:
         from .bridge.show.panel import Progress
         from .runs.guidance import VIEWS, Guidance
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .loop_inputs import loop_inputs, make_loop_settings, stop_inputs, views_at_once_input
 from .node import Node
 from .priors import make_sds, sds_inputs
 from .sockets import (
@@ -18,119 +19,6 @@ from .sockets import (
 )
 
 
-def _gradient_noise() -> io.Float.Input:
-    return io.Float.Input(
-        "gradient_noise", default=0.2, min=0.0, max=2.0, step=0.01, optional=True,
-        tooltip="Noise on the referee's gradient, beside a prior. It makes w1 act: Adam would even out a constant "
-        "factor. 0: the algorithm as printed, where w1 changes nothing.",
-    )  # fmt: skip
-
-
-def _preset() -> io.DynamicCombo.Input:
-    reference_code = [
-        _gradient_noise(),
-        io.Int.Input(
-            "warmup", default=10, min=0, max=1000, optional=True,
-            tooltip="The first steps, in which the referee's learning rate rises to lr. 0: none.",
-        ),
-        io.Float.Input(
-            "prior_lr", default=1.0, min=0.0, max=10.0, step=0.01, optional=True,
-            tooltip="Learning rate of the prior, the same from start to end.",
-        ),
-        io.Float.Input(
-            "tail_noise", default=0.01, min=0.0, max=2.0, step=0.01, optional=True,
-            tooltip="Noise added to the latent in the last steps, at most as much as before. Lower gives a calmer end.",
-        ),
-        io.Float.Input(
-            "weight_decay", default=0.0005, min=0.0, max=0.1, step=0.0001, round=0.0001, optional=True,
-            tooltip="Pulls the latent towards grey, a little in each step.",
-        ),
-    ]  # fmt: skip
-    return io.DynamicCombo.Input(
-        "preset",
-        options=[
-            io.DynamicCombo.Option("paper", [_gradient_noise()]),
-            io.DynamicCombo.Option("reference code", reference_code),
-        ],
-        tooltip="What this field sets stands below it. paper: as published. reference code: as in the authors' "
-        "program. The other fields count in both.",
-    )
-
-
-def _loop_inputs() -> list:
-    """The loop's own numbers, the same on both nodes."""
-    return [
-        _preset(),
-        io.Float.Input(
-            "w1", default=2.0, min=0.0, max=100.0, step=0.1,
-            tooltip="Strength of the referee relative to the prior. Higher obeys more and looks less natural; 0 "
-            "leaves the referee out. Without a prior it changes nothing.",
-        ),
-        io.Float.Input(
-            "lr", default=1.0, min=0.0, max=10.0, step=0.01, round=0.001,
-            tooltip="Learning rate at the start: how far the latent moves in a step. Lower is calmer and needs more "
-            "steps.",
-        ),
-        io.Float.Input(
-            "lr_end", default=0.5, min=0.0, max=10.0, step=0.01, round=0.001,
-            tooltip="Learning rate at the end, reached along a cosine.",
-        ),
-        io.Float.Input(
-            "noise", default=0.2, min=0.0, max=2.0, step=0.01,
-            tooltip="Noise added to the latent in each step. Helps out of dead ends; too much leaves grain. 0 leaves "
-            "it out.",
-        ),
-        io.Int.Input(
-            "tail", default=10, min=0, max=1000,
-            tooltip="The last steps, in which only the prior acts and cleans up. 0 lets the referee play to the end.",
-        ),
-    ]  # fmt: skip
-
-
-def _views_at_once() -> io.Int.Input:
-    return io.Int.Input(
-        "views_at_once", default=0, min=0, max=256, advanced=True,
-        tooltip="Augmented views that go through the referee together; 0: as many as fit. Fewer need less memory; the "
-        "result is the same up to rounding.",
-    )  # fmt: skip
-
-
-def _stops() -> list:
-    return [
-        io.Float.Input(
-            "stop_at", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
-            tooltip="Stop early once every image matches with this probability in the mean of about ten steps, e.g. "
-            "0.9 (the tail still follows). A picture that comes in and matches already is passed through. 0 never "
-            "stops. Needs itm_weight above 0.",
-        ),
-        io.Int.Input(
-            "patience", default=0, min=0, max=10000, advanced=True,
-            tooltip="Stop early once the loss has not improved for so many steps (the tail still follows). 0 never "
-            "stops.",
-        ),
-    ]  # fmt: skip
-
-
-def _settings(
-    steps: int, preset: dict | str, noise: float, lr: float, lr_end: float, views_at_once: int, **rest
-) -> Any:
-    """The core's LoopSettings. ``preset`` is its name alone where another node calls this one; what a graph of an
-    earlier version leaves out is None."""
-    from dataclasses import replace
-
-    from ..referee_core.methods.referee_can_play import PRESETS
-    from ..referee_core.schedules import Schedule
-
-    chosen = {"preset": preset} if isinstance(preset, str) else {k: v for k, v in preset.items() if v is not None}
-    base = PRESETS[chosen.pop("preset")]
-    if "prior_lr" in chosen:
-        chosen["sds_lr"] = chosen.pop("prior_lr")
-    base = replace(base, **chosen)
-    tail_noise = None if base.tail_noise is None else min(base.tail_noise, noise)
-    rest |= {"noise": noise, "lr": Schedule(lr, lr_end), "micro_batch": views_at_once, "tail_noise": tail_noise}
-    return replace(base, steps=steps, **rest)
-
-
 class RefereeOptimizer(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -141,18 +29,25 @@ class RefereeOptimizer(Node):
             description="Optimises a latent until the referee agrees with the text (Referee Can Play, ICML 2024). A "
             "loss alone is inversion, a prior alone is score distillation, both together are the method.",
             search_aliases=[
-                "referee can play", "blip", "blip2 optimization", "vlm", "prompt adherence", "latent optimization",
+                "referee can play",
+                "blip",
+                "blip2 optimization",
+                "vlm",
+                "prompt adherence",
+                "latent optimization",
                 "model inversion",
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Vae.Input(
-                    "vae", tooltip="Decodes the latent; gradients pass through it. VAEs of image models only, such as "
-                    "SD 1.5, SDXL, SD3, Flux, Qwen-Image."
+                    "vae",
+                    tooltip="Decodes the latent; gradients pass through it. VAEs of image models only, such as "
+                    "SD 1.5, SDXL, SD3, Flux, Qwen-Image.",
                 ),
                 io.Latent.Input(
-                    "latent_image", tooltip="Where to start. An empty latent starts from noise; a picture's latent "
-                    "starts there. A noise mask limits the change to the masked part, and a soft one feathers it."
+                    "latent_image",
+                    tooltip="Where to start. An empty latent starts from noise; a picture's latent "
+                    "starts there. A noise mask limits the change to the masked part, and a soft one feathers it.",
                 ),
                 LossSocket.Input(
                     "loss", optional=True, tooltip="What the referee should see. Without it the prior acts alone."
@@ -161,40 +56,59 @@ class RefereeOptimizer(Node):
                     "prior", optional=True, tooltip="Keeps the picture natural. Without it the referee acts alone."
                 ),
                 AugmentationSocket.Input(
-                    "augmentation", optional=True,
+                    "augmentation",
+                    optional=True,
                     tooltip="Random views for the referee. Without it the picture turns adversarial.",
                 ),
                 AveragingSocket.Input(
                     "averaging", optional=True, tooltip="EMA-Restart. Without it the run is less stable."
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
                     tooltip="Same seed, same image.",
                 ),
                 io.Int.Input(
-                    "steps", default=160, min=1, max=10000,
+                    "steps",
+                    default=160,
+                    min=1,
+                    max=10000,
                     tooltip="Iterations. The paper: 160. More obey better and take longer.",
                 ),
-                *_loop_inputs(),
+                *loop_inputs(),
                 io.Combo.Input(
-                    "result", options=["last", "best", "best of start and run"], default="last", advanced=True,
+                    "result",
+                    options=["last", "best", "best of start and run"],
+                    default="last",
+                    advanced=True,
                     tooltip="last: the final latent, as published. best: the one with the lowest referee loss on the "
                     "way. best of start and run: the best of these and of the picture that came in, so that nothing "
                     "gets worse.",
                 ),
                 io.Int.Input(
-                    "record_every", default=10, min=1, max=1000, advanced=True,
+                    "record_every",
+                    default=10,
+                    min=1,
+                    max=1000,
+                    advanced=True,
                     tooltip="Steps between the pictures kept for Filmstrip and Gradient View.",
                 ),
-                _views_at_once(),
-                *_stops(),
+                views_at_once_input(),
+                *stop_inputs(),
                 HistorySocket.Input(
-                    "resume", optional=True, tooltip="A finished run to go on with; steps counts from its beginning. "
-                    "Keep the other inputs as they were."
+                    "resume",
+                    optional=True,
+                    tooltip="A finished run to go on with; steps counts from its beginning. "
+                    "Keep the other inputs as they were.",
                 ),
                 io.Model.Input(
-                    "model", optional=True, tooltip="Only without a prior: the model that the VAE belongs to, whose "
-                    "scale of latents is used. Without it SD 1.5's is, where the VAE allows it."
+                    "model",
+                    optional=True,
+                    tooltip="Only without a prior: the model that the VAE belongs to, whose "
+                    "scale of latents is used. Without it SD 1.5's is, where the VAE allows it.",
                 ),
             ],
             outputs=[
@@ -204,21 +118,40 @@ class RefereeOptimizer(Node):
                     "history", tooltip="For History Plot, Filmstrip and Gradient View, and to go on from."
                 ),
                 io.Float.Output(
-                    "scores", is_output_list=True, tooltip="Probability that each finished image matches, from 0 to 1, "
-                    "without augmentation. None without a matching loss."
+                    "scores",
+                    is_output_list=True,
+                    tooltip="Probability that each finished image matches, from 0 to 1, "
+                    "without augmentation. None without a matching loss.",
                 ),
                 io.String.Output("report", tooltip="The losses of each finished image, without augmentation."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, vae: Any, latent_image: dict, seed: int, steps: int, preset: dict | str, w1: float, lr: float,
-        lr_end: float, noise: float, tail: int, result: str, record_every: int, views_at_once: int, stop_at: float,
+        cls,
+        vae: Any,
+        latent_image: dict,
+        seed: int,
+        steps: int,
+        preset: dict | str,
+        w1: float,
+        lr: float,
+        lr_end: float,
+        noise: float,
+        tail: int,
+        result: str,
+        record_every: int,
+        views_at_once: int,
+        stop_at: float,
         patience: int,
-        loss: LoadedLoss | None = None, prior: LoadedPrior | None = None, augmentation: Any = None,
-        averaging: Any = None, resume: Any = None, model: Any = None,
-    ) -> io.NodeOutput:  # fmt: skip
+        loss: LoadedLoss | None = None,
+        prior: LoadedPrior | None = None,
+        augmentation: Any = None,
+        averaging: Any = None,
+        resume: Any = None,
+        model: Any = None,
+    ) -> io.NodeOutput:
         from ..referee_core.record import History
         from .bridge.judging.scores import score
         from .bridge.show.panel import Progress
@@ -236,7 +169,7 @@ class RefereeOptimizer(Node):
                 raise ValueError(
                     "Nothing to optimise: connect a Referee Loss to 'loss', an SDS Guidance to 'prior', or both."
                 )
-            settings = _settings(
+            settings = make_loop_settings(
                 steps, preset, noise, lr, lr_end, views_at_once, w1=w1, tail=tail, stop_at=stop_at, patience=patience
             )
             resumed = resume and resume.state
@@ -277,24 +210,40 @@ class RefereeSampler(io.ComfyNode):
                 AugmentationSocket.Input("augmentation", optional=True, tooltip="Random views for the referee."),
                 AveragingSocket.Input("averaging", optional=True, tooltip="EMA-Restart."),
                 *sds_inputs(),
-                *_loop_inputs(),
-                _views_at_once(),
-                *_stops(),
+                *loop_inputs(),
+                views_at_once_input(),
+                *stop_inputs(),
             ],
             outputs=[io.Sampler.Output("sampler", tooltip="Connect to SamplerCustomAdvanced.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, vae: Any, weight: float, weight_end: float, schedule: str, t_min: int, t_max: int, preset: dict | str,
-        w1: float, lr: float, lr_end: float, noise: float, tail: int, views_at_once: int, stop_at: float, patience: int,
-        loss: LoadedLoss | None = None, augmentation: Any = None, averaging: Any = None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        vae: Any,
+        weight: float,
+        weight_end: float,
+        schedule: str,
+        t_min: int,
+        t_max: int,
+        preset: dict | str,
+        w1: float,
+        lr: float,
+        lr_end: float,
+        noise: float,
+        tail: int,
+        views_at_once: int,
+        stop_at: float,
+        patience: int,
+        loss: LoadedLoss | None = None,
+        augmentation: Any = None,
+        averaging: Any = None,
+    ) -> io.NodeOutput:
         from .runs.referee_can_play import RefereeCanPlay, Setup
 
         if loss is None and not (weight or weight_end):
             raise ValueError("Nothing to optimise: connect a Referee Loss to 'loss', or give 'weight' a value.")
-        settings = _settings(
+        settings = make_loop_settings(
             1, preset, noise, lr, lr_end, views_at_once, w1=w1, tail=tail, stop_at=stop_at, patience=patience
         )
         prior = make_sds(weight, weight_end, schedule, t_min, t_max)

@@ -41,21 +41,31 @@ class RefereeAugmentation(io.ComfyNode):
             _strength("translation", 0.1, 0.5, "Largest shift, as a share of the picture."),
             _strength("perspective", 0.2, 1.0, "Tilt of the picture plane, in 40 % of the views."),
             _strength(
-                "colour", 0.1, 0.5, "Change of brightness, contrast, saturation and hue, in half of the views. Too "
-                "much makes colour words meaningless."
+                "colour",
+                0.1,
+                0.5,
+                "Change of brightness, contrast, saturation and hue, in half of the views. Too "
+                "much makes colour words meaningless.",
             ),
             _strength("erasing", 0.4, 0.9, "Largest share of the picture painted black in a box."),
             _strength("noise", 0.1, 1.0, "Largest spread of the noise on a view. Smooths away adversarial specks."),
             io.Boolean.Input(
-                "flip", default=False, advanced=True, tooltip="Mirror half of the views. Off in the paper: it turns "
-                "left into right."
+                "flip",
+                default=False,
+                advanced=True,
+                tooltip="Mirror half of the views. Off in the paper: it turns left into right.",
             ),
             io.Float.Input(
-                "crop", default=0.0, min=0.0, max=0.9, step=0.01, advanced=True,
+                "crop",
+                default=0.0,
+                min=0.0,
+                max=0.9,
+                step=0.01,
+                advanced=True,
                 tooltip="Zoom in by up to this share. Off in the paper: it can cut off what the text names. 0 leaves "
                 "it out.",
             ),
-        ]  # fmt: skip
+        ]
         return io.Schema(
             node_id="RefereeAugmentation",
             display_name="Augmentation Regularizer",
@@ -105,20 +115,31 @@ class RefereeEMARestart(io.ComfyNode):
             search_aliases=["exponential moving average", "restart"],
             inputs=[
                 io.Float.Input(
-                    "decay", default=0.95, min=0.0, max=0.999, step=0.005, round=0.001,
+                    "decay",
+                    default=0.95,
+                    min=0.0,
+                    max=0.999,
+                    step=0.005,
+                    round=0.001,
                     tooltip="How slowly the average follows. Higher looks back further.",
                 ),
                 io.Int.Input(
-                    "start", default=40, min=1, max=10000,
+                    "start",
+                    default=40,
+                    min=1,
+                    max=10000,
                     tooltip="Step of the first restart. The paper: 40 of 160; it does not follow the number of steps.",
                 ),
                 io.Int.Input(
-                    "interval", default=60, min=0, max=10000,
+                    "interval",
+                    default=60,
+                    min=0,
+                    max=10000,
                     tooltip="Steps between restarts. The paper: 60, so steps 40 and 100. 0 restarts once.",
                 ),
             ],
             outputs=[AveragingSocket.Output("averaging", tooltip="Connect to Referee Optimizer or Referee Sampler.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, decay: float, start: int, interval: int) -> io.NodeOutput:

@@ -20,18 +20,31 @@ class RefereeScore(Node):
             description="Ranks images by how well they match the text, by the referee and without augmentation, and "
             "passes the best on. The scores are written into images saved later in the same run.",
             search_aliases=[
-                "rank", "rank images", "best of n", "best of batch", "aesthetic", "vlm", "blip", "blip2 score",
-                "image text score", "top k", "filter images",
+                "rank",
+                "rank images",
+                "best of n",
+                "best of batch",
+                "aesthetic",
+                "vlm",
+                "blip",
+                "blip2 score",
+                "image text score",
+                "top k",
+                "filter images",
             ],
             inputs=[
                 io.Image.Input("images", tooltip="A batch of images to judge; transparent ones on white."),
                 LossSocket.Input("loss", tooltip="What they are judged by: the text and the weights of its terms."),
                 io.Int.Input(
-                    "keep", default=0, min=0, max=4096,
+                    "keep",
+                    default=0,
+                    min=0,
+                    max=4096,
                     tooltip="How many of the best to pass on; 0: all, only put in order.",
                 ),
                 io.Latent.Input(
-                    "latents", optional=True,
+                    "latents",
+                    optional=True,
                     tooltip="The same images' latents, in the same order; the best of them come out.",
                 ),
             ],
@@ -41,13 +54,14 @@ class RefereeScore(Node):
                 io.Latent.Output("latent", tooltip="Their latents. Needs the input latents."),
                 io.Float.Output("best_loss", tooltip="Loss of the best image; lower is a better match."),
                 io.Float.Output(
-                    "scores", is_output_list=True,
+                    "scores",
+                    is_output_list=True,
                     tooltip="Probability of a match for each image passed on, from 0 to 1. None without a matching "
                     "loss.",
                 ),
                 io.String.Output("report", tooltip="The losses of each image, best match first."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, images: torch.Tensor, loss: LoadedLoss, keep: int, latents: dict | None = None) -> io.NodeOutput:

@@ -19,7 +19,13 @@ class RefereeSearch(Node):
             description="Samples seed after seed, lets the referee judge each picture by random views, and stops at "
             "the first that matches. Takes any model, guider and sampler.",
             search_aliases=[
-                "best of n", "rejection sampling", "retry until", "seed search", "try seeds", "best seed", "vlm",
+                "best of n",
+                "rejection sampling",
+                "retry until",
+                "seed search",
+                "try seeds",
+                "best seed",
+                "vlm",
                 "prompt adherence",
             ],
             inputs=[
@@ -29,41 +35,66 @@ class RefereeSearch(Node):
                 io.Sampler.Input("sampler", tooltip="Makes each picture, from KSamplerSelect or Referee Sampler."),
                 io.Sigmas.Input("sigmas", tooltip="The noise levels of each attempt, from BasicScheduler."),
                 io.Latent.Input(
-                    "latent_image", tooltip="One image: an empty latent, or a picture to vary with sigmas below full "
-                    "noise. A noise mask limits the change to the masked part."
+                    "latent_image",
+                    tooltip="One image: an empty latent, or a picture to vary with sigmas below full "
+                    "noise. A noise mask limits the change to the masked part.",
                 ),
                 io.Vae.Input("vae", tooltip="Decodes the pictures for the referee."),
                 LossSocket.Input("loss", tooltip="What the referee should see; it decides which picture is best."),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
                     tooltip="Of the first attempt; the next has seed + 1, and so on. An attempt equals a run of "
                     "SamplerCustomAdvanced with its seed.",
                 ),
                 io.Int.Input(
-                    "attempts", default=8, min=1, max=4096,
+                    "attempts",
+                    default=8,
+                    min=1,
+                    max=4096,
                     tooltip="Seeds to try at most. More find a matching picture more often and take longer.",
                 ),
                 io.Float.Input(
-                    "stop_at", default=0.9, min=0.0, max=1.0, step=0.01,
+                    "stop_at",
+                    default=0.9,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
                     tooltip="Stop at the first picture that matches with this probability. Higher is stricter and "
                     "takes more attempts; 0 tries all of them. Needs itm_weight above 0.",
                 ),
                 io.Int.Input(
-                    "keep", default=1, min=1, max=4096,
+                    "keep",
+                    default=1,
+                    min=1,
+                    max=4096,
                     tooltip="How many of the best pictures come out, best first; fewer if fewer were finished.",
                 ),
                 io.Int.Input(
-                    "at_once", default=0, min=0, max=256, advanced=True,
+                    "at_once",
+                    default=0,
+                    min=0,
+                    max=256,
+                    advanced=True,
                     tooltip="Attempts in one batch; 0: as many as fit the card, and one on a CPU. More are faster on a "
                     "card that one picture does not fill. The result is the same up to rounding.",
                 ),
                 io.Float.Input(
-                    "prune_at", default=0.0, min=0.0, max=0.95, step=0.05, advanced=True,
+                    "prune_at",
+                    default=0.0,
+                    min=0.0,
+                    max=0.95,
+                    step=0.05,
+                    advanced=True,
                     tooltip="After this share of the steps the referee judges the predicted picture, and only the "
                     "better half of those seen so far goes on. Lower saves more and errs more often; 0: off.",
                 ),
                 AugmentationSocket.Input(
-                    "augmentation", optional=True,
+                    "augmentation",
+                    optional=True,
                     tooltip="The random views by which each picture is judged. Without it: 8 gentle ones, which hide "
                     "nothing. The paper's hide parts of the picture, and few pictures reach stop_at then.",
                 ),
@@ -73,18 +104,32 @@ class RefereeSearch(Node):
                 io.Latent.Output("latent", tooltip="The latents of the best pictures, best first."),
                 io.Image.Output("image", tooltip="The best pictures, decoded."),
                 io.Float.Output(
-                    "scores", is_output_list=True, tooltip="Probability of a match over the random views for each "
-                    "picture, from 0 to 1. None without a matching loss."
+                    "scores",
+                    is_output_list=True,
+                    tooltip="Probability of a match over the random views for each "
+                    "picture, from 0 to 1. None without a matching loss.",
                 ),
                 io.String.Output("report", tooltip="Seed and losses of every attempt, in the order tried."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, guider: Any, sampler: Any, sigmas: Any, latent_image: dict, vae: Any, loss: LoadedLoss, seed: int,
-        attempts: int, stop_at: float, keep: int, at_once: int, prune_at: float, augmentation: Any = None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        guider: Any,
+        sampler: Any,
+        sigmas: Any,
+        latent_image: dict,
+        vae: Any,
+        loss: LoadedLoss,
+        seed: int,
+        attempts: int,
+        stop_at: float,
+        keep: int,
+        at_once: int,
+        prune_at: float,
+        augmentation: Any = None,
+    ) -> io.NodeOutput:
         import torch
 
         from ..referee_core.methods.search import SearchSettings, search

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
 from ..referee_core.interfaces import Denoiser, Prior, Referee
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+    from ..referee_core.losses import RefereeLoss
 
 RefereeSocket = io.Custom("REFEREE")
 LossSocket = io.Custom("REFEREE_LOSS")
@@ -23,23 +28,23 @@ class LoadedReferee:
     """REFEREE: a referee, and the patcher through which ComfyUI's memory manager moves its network."""
 
     referee: Referee
-    patcher: Any
+    patcher: "ModelPatcher"
 
 
 @dataclass(frozen=True)
 class LoadedLoss:
     """REFEREE_LOSS: a loss of the core and the patchers of its referees."""
 
-    loss: Any
-    patchers: tuple[Any, ...]
+    loss: "RefereeLoss"
+    patchers: tuple["ModelPatcher", ...]
 
 
 @dataclass(frozen=True)
 class LoadedPrior:
     """REFEREE_PRIOR: a MODEL with its guidance, and what makes a prior of the core from its predictions."""
 
-    model: Any
-    positive: Any
-    negative: Any
+    model: "ModelPatcher"
+    positive: list
+    negative: list
     cfg: float
     make: Callable[[Denoiser], Prior]

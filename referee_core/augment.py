@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .views import affine, change_colours, erase, moved, resample, tilted
+from .views import build_affine, change_colours, erase, invert_motion, invert_tilt, resample
 
 FLIPPED, TILTED, COLOURED = 0.5, 0.4, 0.5  # shares of the views
 BOX_RATIO = (0.3, 3.3)  # height to width of what is erased
@@ -90,13 +90,14 @@ class Augmentation:
             scale = 1 - _uniform(generator, 0, self.crop, count, 1)
             shift = (1 - scale) * _uniform(generator, -1, 1, count, 2) * size / 2
             mirror = torch.where(_uniform(generator, 0, 1, count, 1) < FLIPPED * self.flip, -1.0, 1.0)
-            zoom = affine(torch.diag_embed(scale * torch.cat([mirror, torch.ones_like(mirror)], dim=1)), shift)
+            zoom = build_affine(torch.diag_embed(scale * torch.cat([mirror, torch.ones_like(mirror)], dim=1)), shift)
         if self.perspective:
             applied = _uniform(generator, 0, 1, count, 1, 1) < TILTED
-            framed.append(tilted(applied * _uniform(generator, 0, self.perspective, count, 4, 2) * size / 2, size))
+            framed.append(invert_tilt(applied * _uniform(generator, 0, self.perspective, count, 4, 2) * size / 2, size))
         if self.rotation or self.translation:
             degrees = _uniform(generator, -self.rotation, self.rotation, count)
-            framed.append(moved(degrees, _uniform(generator, -self.translation, self.translation, count, 2) * size))
+            shift = _uniform(generator, -self.translation, self.translation, count, 2) * size
+            framed.append(invert_motion(degrees, shift))
         return framed, zoom
 
     def _colour(self, views: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

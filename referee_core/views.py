@@ -24,21 +24,21 @@ def at_least_single(images: torch.Tensor) -> torch.Tensor:
     return images.to(torch.promote_types(images.dtype, torch.float32))
 
 
-def affine(linear: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+def build_affine(linear: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
     """The matrix of x -> linear x + offset, [N, 2, 2] and [N, 2] -> [N, 3, 3]."""
     matrix = torch.eye(3, dtype=linear.dtype).repeat(len(linear), 1, 1)
     matrix[:, :2, :2], matrix[:, :2, 2] = linear, offset
     return matrix
 
 
-def moved(degrees: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def invert_motion(degrees: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """Back from pictures turned clockwise about their middle [N], then shifted by pixels [N, 2]."""
     cos, sin = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
     back = torch.stack([cos, sin, -sin, cos], dim=-1).view(-1, 2, 2)
-    return affine(back, -(back @ shift[:, :, None])[:, :, 0])
+    return build_affine(back, -(back @ shift[:, :, None])[:, :, 0])
 
 
-def tilted(inward: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+def invert_tilt(inward: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
     """Back from pictures whose corners were drawn inward by pixels [N, 4, 2]; size: [2], width and height."""
     signs = torch.tensor(CORNERS, dtype=size.dtype)
     (u, v), (x, y) = (signs * (size - 1) / 2).T, (signs * ((size - 1) / 2 - inward)).unbind(-1)

@@ -6,7 +6,7 @@ import sys
 
 from .environment import PACK, enter
 
-ALL = ["tests", "-m", "not slow", "-n", "3", "--dist", "loadfile"]
+ALL = ["tests", "-m", "not slow", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 """Three processes side by side, each with a ComfyUI of its own: on two cores, as each waits now and then."""
 
 if __name__ == "__main__":

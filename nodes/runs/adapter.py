@@ -1,13 +1,14 @@
 """A low-rank adapter of a MODEL that learns from pictures, in ComfyUI's own classes for weight adapters."""
 
 from dataclasses import replace
-from typing import Any
 
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.sd
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider
 from comfy.weight_adapter.lora import LoRAAdapter
 
 from ...referee_core.methods.iterated_linearisation import score_matching
@@ -30,7 +31,7 @@ class Adapter:
         steps: of Adam, each at a noise level of its own, whenever it learns.
     """
 
-    def __init__(self, model: Any, rank: int, lr: float, steps: int, seed: int):
+    def __init__(self, model: ModelPatcher, rank: int, lr: float, steps: int, seed: int):
         DifferentiableModel(model)
         self.patcher, self.steps, self.parts = model.clone(), steps, {}
         self.generator = torch.Generator().manual_seed(seed)
@@ -47,7 +48,7 @@ class Adapter:
         trained = [p for part in self.parts.values() for p in part.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(trained, lr=lr)
 
-    def learn(self, z: torch.Tensor, guider: Any, extra_args: dict) -> None:
+    def learn(self, z: torch.Tensor, guider: CFGGuider, extra_args: dict) -> None:
         """Denoising score matching on latents [B, C, ...] of the model's scale, under the guider's prompt."""
         model, through = guider.inner_model, DifferentiableModel(guider.model_patcher)
         options, sampling = through.options(extra_args["model_options"]), guider.inner_model.model_sampling
@@ -79,9 +80,18 @@ class Adapter:
 
 
 def adapt(
-    model: Any, positive: Any, negative: Any, cfg: float, rounds: Any, sigmas: torch.Tensor, latent: dict, seed: int,
-    rank: int, lr: float, steps: int,
-) -> tuple[Any, dict[str, torch.Tensor], dict]:  # fmt: skip
+    model: ModelPatcher,
+    positive: list,
+    negative: list,
+    cfg: float,
+    rounds: Rounds,
+    sigmas: torch.Tensor,
+    latent: dict,
+    seed: int,
+    rank: int,
+    lr: float,
+    steps: int,
+) -> tuple[ModelPatcher, dict[str, torch.Tensor], dict]:
     """Algorithm 2: (MODEL with the LoRA, LORA_MODEL, LATENT of the best pictures)."""
     if not isinstance(rounds, Rounds):
         raise ValueError(

@@ -9,7 +9,10 @@ from uuid import uuid4
 import comfy.model_management
 import comfy.samplers
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrapperExecutor, WrappersMP
+from comfy.samplers import CFGGuider
+from comfy.sd import VAE
 
 from ...referee_core.augment import PAPER, Augmentation
 from ...referee_core.losses import MicroBatch
@@ -48,7 +51,7 @@ class Run:
     sigmas: torch.Tensor
     latent: torch.Tensor | None
     mask: torch.Tensor | None
-    loaded: Sequence[Any]
+    loaded: Sequence[ModelPatcher]
     progress: Progress
     calls: int = 0
     at_once: int = 0
@@ -61,7 +64,7 @@ class Run:
             self.streams = streams_of(self.seed, len(x))
         return self.streams
 
-    def own(self, patcher: Any) -> Any:
+    def own(self, patcher: ModelPatcher) -> ModelPatcher:
         """The patcher under which a model was loaded: ComfyUI gives a MODEL's companions in clones."""
         return next((other for other in self.loaded if other.model is patcher.model), patcher)
 
@@ -78,7 +81,7 @@ class Guidance:
     referee_rows_alone: ClassVar[bool] = True  # see batches.py
     referee_keeps_state: ClassVar[bool] = True  # see stateful.py
 
-    vae: Any
+    vae: VAE
     loss: LoadedLoss
     augmentation: Augmentation
     settings: GuidanceSettings
@@ -87,7 +90,7 @@ class Guidance:
     begin_progress: Callable[[int], Progress]
     run: Run | None = None
 
-    def attach(self, model: Any) -> Any:
+    def attach(self, model: ModelPatcher) -> ModelPatcher:
         """The patched MODEL; VAE and referee ride along."""
         check_family(model.get_model_object("latent_format"), self.vae, "model")
         Decoder(self.vae)
@@ -100,9 +103,17 @@ class Guidance:
         return patched
 
     def around(
-        self, executor: Any, guider: Any, sigmas: torch.Tensor, extra_args: dict, callback: Any, noise: torch.Tensor,
-        latent_image: torch.Tensor | None = None, denoise_mask: torch.Tensor | None = None, *rest: Any,
-    ) -> Any:  # fmt: skip
+        self,
+        executor: WrapperExecutor,
+        guider: CFGGuider,
+        sigmas: torch.Tensor,
+        extra_args: dict,
+        callback: Callable | None,
+        noise: torch.Tensor,
+        latent_image: torch.Tensor | None = None,
+        denoise_mask: torch.Tensor | None = None,
+        *rest: Any,
+    ) -> torch.Tensor:
         """ComfyUI's call of the sampler: the beginning and the end of a run."""
         before, loaded = self.run, [guider.model_patcher, *guider.loaded_models]
         with self.begin_progress(len(sigmas) - 1) as progress:
@@ -122,14 +133,14 @@ class Guidance:
                 "Referee Guidance works inside ComfyUI's samplers, and here something else asks the model. Connect the "
                 "unguided MODEL to that node."
             )
-        if not within(args, self.start, self.end):
+        if not lies_within(args, self.start, self.end):
             return z
         with memory_for("guiding a step", "Use a smaller picture or batch, or fewer views."):
-            moved = self._moved(args, self.run)
+            moved = self._move(args, self.run)
         comfy.model_management.throw_exception_if_processing_interrupted()
         return z + (moved - z).detach()
 
-    def _moved(self, args: dict, run: Run) -> torch.Tensor:
+    def _move(self, args: dict, run: Run) -> torch.Tensor:
         model, options = args["model"], options_before(args["model_options"], self)
         decoder = Decoder(self.vae)
         decoder.check_latent(args["input"])
@@ -138,7 +149,8 @@ class Guidance:
         network, *others = run.loaded
         passages = [decoder]
         if self.settings.gradient == "look-ahead":
-            passages.append(through := DifferentiableModel(network))
+            through = DifferentiableModel(network)
+            passages.append(through)
             options = through.options(options)
         else:
             others.append(network)
@@ -180,7 +192,7 @@ def streams_of(seed: int, count: int) -> list[torch.Generator]:
     return generators([(seed + i) % 2**64 for i in range(count)], PURPOSES)["guidance"]
 
 
-def within(args: dict, start: float, end: float) -> bool:
+def lies_within(args: dict, start: float, end: float) -> bool:
     """Whether a call of ComfyUI's hook lies between these shares of the sampling."""
     sampling = args["model"].model_sampling
     first, last = (float(sampling.percent_to_sigma(share)) for share in (start, end))
@@ -204,7 +216,7 @@ def guide(
     return guided(z, x / wide, sigma / alpha, objective, settings, predict, mask)
 
 
-def options_before(options: dict, guidance: Any) -> dict:
+def options_before(options: dict, guidance: object) -> dict:
     """The model's options as they were before this guidance: what was patched earlier stays."""
     hooks = options["sampler_post_cfg_function"]
     earlier = hooks[: next(i for i, hook in enumerate(hooks) if getattr(hook, "__self__", None) is guidance)]

@@ -1,6 +1,6 @@
 """Referee Can Play from a LATENT to a LATENT, for the node that does all in one; if asked, never worse than it came."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -11,6 +11,8 @@ import comfy.sample
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
+from comfy.latent_formats import LatentFormat
+from comfy.model_patcher import ModelPatcher
 
 from ...referee_core.methods.search import OWN_SEEDS, PURPOSES, Verdict
 from ...referee_core.randomness import generators
@@ -34,7 +36,7 @@ def run(
     on_step: OnStep,
     result: str,
     history: History,
-    model: Any = None,
+    model: ModelPatcher | None = None,
 ) -> tuple[dict, torch.Tensor]:
     """Run to the end and decode: (LATENT, IMAGE).
 
@@ -67,7 +69,7 @@ def run(
 
     ended = []
 
-    def each(step: Step, decode: Any) -> bool | None:
+    def each(step: Step, decode: Callable) -> bool | None:
         ended.append(on_step(step, decode))
         return ended[-1]
 
@@ -93,7 +95,7 @@ def run(
 _names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
-def _identify(patcher: Any) -> tuple[str, str]:
+def _identify(patcher: ModelPatcher) -> tuple[str, str]:
     """Which model this is, and how it is patched; the same model loaded anew is another one."""
     return _names.setdefault(patcher.model, uuid4().hex), str(patcher.patches_uuid)
 
@@ -187,7 +189,7 @@ def _run_with_prior(setup: Setup, prior: LoadedPrior, latent: dict, on_step: OnS
     return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=setup.seeds[0])
 
 
-def _run_without_prior(setup: Setup, latent: dict, latent_format: Any, on_step: OnStep) -> torch.Tensor:
+def _run_without_prior(setup: Setup, latent: dict, latent_format: LatentFormat, on_step: OnStep) -> torch.Tensor:
     """The loop with no diffusion model at all: only the VAE and the referee are loaded."""
     decoder, samples, mask = Decoder(setup.vae), latent["samples"], latent.get("noise_mask")
     decoder.check_latent(samples)

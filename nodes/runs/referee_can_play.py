@@ -4,11 +4,12 @@ import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
 
 import comfy.model_management
 import comfy.samplers
 import torch
+from comfy.latent_formats import LatentFormat
+from comfy.sd import VAE
 
 from ...referee_core.augment import NONE, Augmentation
 from ...referee_core.averaging import EMARestart
@@ -38,7 +39,7 @@ class Setup:
         seeds: one an image, instead of the guider's. note: takes what the user should know.
     """
 
-    vae: Any
+    vae: VAE
     loss: LoadedLoss | None = None
     make_prior: Callable[[Denoiser], Prior] | None = None
     augmentation: Augmentation | None = None
@@ -81,7 +82,7 @@ def optimise(
     denoiser: Denoiser | None,
     noise: torch.Tensor,
     latent: torch.Tensor | None,
-    latent_format: Any,
+    latent_format: LatentFormat,
     mask: torch.Tensor | None,
     also_load: list,
     on_step: OnStep,
@@ -109,8 +110,9 @@ def optimise(
             with memory_for("the VAE"):
                 return decoder(latent_format.process_out(z))
 
+        z = start.to(device, torch.float32, copy=True)
         run = referee_can_play(
-            z := start.to(device, torch.float32, copy=True),
+            z,
             decode,
             setup.loss and setup.loss.loss,
             setup.make_prior(denoiser) if setup.make_prior and denoiser else None,

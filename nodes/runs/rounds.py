@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
 import comfy.samplers
 import torch
+from comfy.samplers import CFGGuider, Sampler
+from comfy.sd import VAE
 
 from ...referee_core.augment import Augmentation
 from ...referee_core.losses import MicroBatch
@@ -21,9 +22,9 @@ from ..bridge.gradients.vae import Decoder
 from ..bridge.sampling.latents import check_family
 from ..bridge.show.panel import Progress
 from ..sockets import LoadedLoss
-from .guidance import guide, options_before, streams_of, within
+from .guidance import guide, lies_within, options_before, streams_of
 
-Learn = Callable[[torch.Tensor, Any, dict], None]
+Learn = Callable[[torch.Tensor, CFGGuider, dict], None]
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Rounds(comfy.samplers.Sampler):
         learn: called between rounds with (latents in the model's scale, the guider, its arguments).
     """
 
-    sampler: Any
-    vae: Any
+    sampler: Sampler
+    vae: VAE
     loss: LoadedLoss
     augmentation: Augmentation
     settings: GuidanceSettings
@@ -52,7 +53,7 @@ class Rounds(comfy.samplers.Sampler):
     begin_progress: Callable[[int], Progress]
     learn: Learn | None = None
 
-    def max_denoise(self, model_wrap: Any, sigmas: torch.Tensor) -> bool:
+    def max_denoise(self, model_wrap: CFGGuider, sigmas: torch.Tensor) -> bool:
         return self.sampler.max_denoise(model_wrap, sigmas)
 
     def sample(
@@ -90,7 +91,9 @@ class Rounds(comfy.samplers.Sampler):
 class _Run:
     """One run of the rounds under a guider."""
 
-    def __init__(self, setup: Rounds, guider: Any, extra_args: dict, shape: torch.Size, mask: torch.Tensor | None):
+    def __init__(
+        self, setup: Rounds, guider: CFGGuider, extra_args: dict, shape: torch.Size, mask: torch.Tensor | None
+    ):
         self.setup, self.guider, self.extra_args, self.shape, self.mask = setup, guider, extra_args, shape, mask
         self.decoder = Decoder(setup.vae)
         self.decoder.check_latent(torch.empty(shape, device="meta"))
@@ -139,7 +142,7 @@ class _Hook:
 
     def after_cfg(self, args: dict) -> torch.Tensor:
         setup, z = self.run.setup, args["denoised"]
-        if not within(args, setup.start, setup.end):
+        if not lies_within(args, setup.start, setup.end):
             return z
         options = options_before(args["model_options"], self)
         if not self.run.passages:

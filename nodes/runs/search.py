@@ -4,13 +4,14 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import comfy.model_management
 import comfy.sample
 import comfy.sampler_helpers
 import comfy.utils
 import torch
+from comfy.samplers import CFGGuider, Sampler
+from comfy.sd import VAE
 
 from ...referee_core.methods.search import Attempt, GoesOn
 from ...referee_core.out_of_memory import OUT_OF_MEMORY
@@ -19,7 +20,7 @@ from ..bridge.gradients.memory import memory_for
 from ..bridge.gradients.vae import Decoder, decode_pictures
 from ..bridge.inputs import check_finite
 from ..bridge.judging.judge import Picture
-from ..bridge.judging.scores import numbers
+from ..bridge.judging.scores import format_numbers
 from ..bridge.sampling.batches import most_at_once, noise_of_each, rows_go_alone, step_of, telling_levels
 from ..bridge.sampling.latents import check_family, rows_that_fit, samples_for
 from .search_panel import SearchProgress
@@ -41,11 +42,11 @@ class Attempts:
         steps: how many each attempt took, in the order tried; fewer than planned where a sampler ended early.
     """
 
-    guider: Any
-    sampler: Any
+    guider: CFGGuider
+    sampler: Sampler
     sigmas: torch.Tensor
     latent: dict
-    vae: Any
+    vae: VAE
     at_once: int
     stops: bool
     looks_after: int
@@ -140,11 +141,15 @@ class Attempts:
         try:
             with noise_of_each(group) if count > 1 else nullcontext():
                 samples = guider.sample(
-                    noise, self.samples.repeat(count, *[1] * (self.samples.ndim - 1)),
-                    telling_levels(self.sampler, heard), self.sigmas,
-                    denoise_mask=self.mask, callback=callback, seed=group[0],
+                    noise,
+                    self.samples.repeat(count, *[1] * (self.samples.ndim - 1)),
+                    telling_levels(self.sampler, heard),
+                    self.sigmas,
+                    denoise_mask=self.mask,
+                    callback=callback,
+                    seed=group[0],
                     disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-                )  # fmt: skip
+                )
         except GivenUp:  # as ComfyUI's guiders do at the end of a run
             comfy.sampler_helpers.cleanup_models(getattr(guider, "conds", {}), getattr(guider, "loaded_models", []))
             self.steps += [made] * count
@@ -188,7 +193,7 @@ def _line(attempt: Attempt, made: int, steps: int, matching: Sequence[str]) -> s
     if attempt.verdict is None and attempt.predicted is None:
         return f"finished by hand after step {made} of {steps}"
     verdict = attempt.verdict or attempt.predicted
-    said = numbers(verdict.loss, verdict.terms, verdict.match, matching)
+    said = format_numbers(verdict.loss, verdict.terms, verdict.match, matching)
     if attempt.verdict is None:
         return f"given up after step {made} of {steps}, predicted {said}"
     return f"{said} · ended after step {made} of {steps}" if made < steps else said

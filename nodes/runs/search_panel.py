@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from ...referee_core.methods.search import Attempt, obeys
-from ..bridge.show.panel import UPDATES_A_SECOND, Panel, clock
+from ..bridge.show.panel import UPDATES_A_SECOND, Panel, format_time
 
 
 class SearchProgress(Panel):
@@ -32,7 +32,7 @@ class SearchProgress(Panel):
 
     def judged(self, attempt: Attempt, best: Attempt | None) -> None:
         """One more attempt is done."""
-        self.unsent.append(attempt_row(attempt))
+        self.unsent.append(make_attempt_row(attempt))
         news = best is not self.best
         self.best = best
         done = self.attempts * self.steps if attempt.index + 1 == self.attempts else self.tried * self.steps
@@ -45,10 +45,10 @@ class SearchProgress(Panel):
         (seed 3) · 1:30" where the search was for a match and found none."""
         counted = "1 attempt" if tried == 1 else f"{tried} attempts"
         if self.stop_at and not obeys(self.best, self.stop_at):
-            best = best_of(self.best).removeprefix("match ")
-            text = f"no match in {counted} · best {best} · {clock(time.monotonic() - self.began)}"
+            best = describe_best(self.best).removeprefix("match ")
+            text = f"no match in {counted} · best {best} · {format_time(time.monotonic() - self.began)}"
         else:
-            text = f"{self.closing()} · {best_of(self.best)} · {tried} of {self.attempts} attempts"
+            text = f"{self.closing()} · {describe_best(self.best)} · {tried} of {self.attempts} attempts"
         text += " · finished by hand" if self.finish_asked else ""
         self.show("\n".join([text, *notes]))
         self.move_bar(self.attempts * self.steps, self.attempts * self.steps)
@@ -57,18 +57,18 @@ class SearchProgress(Panel):
         """One line: "attempt 5/8 · best match 0.94 (seed 3) · 0:52 left"."""
         first, last = min(self.tried + 1, self.attempts), min(self.tried + at_once, self.attempts)
         parts = [f"attempt {first}/{self.attempts}" if first >= last else f"attempts {first}-{last}/{self.attempts}"]
-        parts += [f"best {best_of(self.best)}"] if self.best is not None else []
+        parts += [f"best {describe_best(self.best)}"] if self.best is not None else []
         return " · ".join([*parts, self.left(done, self.attempts * self.steps)])
 
 
-def best_of(attempt: Attempt) -> str:
+def describe_best(attempt: Attempt) -> str:
     """As "match 0.94 (seed 3)", or its loss where there is no match."""
     verdict = attempt.verdict
     number = f"loss {verdict.loss:.2f}" if verdict.match is None else f"match {verdict.match:.2f}"
     return f"{number} (seed {attempt.seed})"
 
 
-def attempt_row(attempt: Attempt) -> dict:
+def make_attempt_row(attempt: Attempt) -> dict:
     """An attempt for the chart: its match, or its loss where there is none; one that was given up is a mark."""
     verdict, scalars = attempt.verdict, {}
     if verdict is not None:

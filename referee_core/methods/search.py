@@ -165,7 +165,8 @@ def search(
 
     with closing(sample(seeds, goes_on if settings.prune_at else None)) as pictures:
         for index, own in enumerate(seeds):
-            tried.append(this := Attempt(index, own))
+            this = Attempt(index, own)
+            tried.append(this)
             this.picture = next(pictures)
             if this.picture is not None:
                 this.verdict = judge(this.picture, own_views(this, "finished"))

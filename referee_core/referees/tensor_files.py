@@ -133,7 +133,7 @@ def parts(path: Path) -> tuple[list[Path], list[str]]:
     return [f for f in files if f.is_file()], [f.name for f in files if not f.is_file()]
 
 
-def named(folder: Path, name: str) -> Path | None:
+def find_named(folder: Path, name: str) -> Path | None:
     """The file of that name in a folder, in capital or small letters."""
     if not folder.is_dir():
         return None
@@ -141,6 +141,6 @@ def named(folder: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
-def beside(path: Path, name: str) -> Path | None:
+def find_beside(path: Path, name: str) -> Path | None:
     """A file of that name next to ``path`` or one folder further up."""
-    return next((f for d in (path.parent, path.parent.parent) if (f := named(d, name)) and f != path), None)
+    return next((f for d in (path.parent, path.parent.parent) if (f := find_named(d, name)) and f != path), None)

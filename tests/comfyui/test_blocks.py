@@ -170,7 +170,7 @@ def test_what_comfyui_does_to_a_model_meanwhile_stays(found):
 
 
 def test_kernels_without_a_backward_pass_are_left_for_the_time_of_the_block(found):
-    assert max(found["gradients"]) < 1e-4 and found["put back"]
+    assert max(found["gradients"]) < inside.ROUNDING and found["put back"]
 
 
 def test_a_missing_gradient_is_named(found):

@@ -227,7 +227,7 @@ def cancelled():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_look_ahead_gradient_is_that_of_the_whole_way(ahead, kind):
-    assert ahead[kind]["off"] < 1e-4  # the model asked again says what it has said
+    assert ahead[kind]["off"] < inside.ROUNDING  # the model asked again says what it has said
     assert ahead[kind]["slope"] == pytest.approx(1, rel=0.05)
 
 
@@ -257,7 +257,7 @@ def test_two_in_a_row_act_both(found):
 
 
 def test_a_mask_keeps_what_it_keeps(found):
-    assert found["masked"]["kept"] < 1e-5 < 0.1 < found["masked"]["moved"]
+    assert found["masked"]["kept"] < inside.ROUNDING < 0.1 < found["masked"]["moved"]
     assert not found["masked"]["guided"]
 
 

@@ -26,7 +26,7 @@ def on(size, run):
 
 for gradient, through in passages.items():
     guided, _ = guide(model, GuidanceSettings(gradient, Relative(0.1)))
-    work = memory.smallest(loss.loss) + sum(p.memory_required(shape, checkpointing=True) for p in through)
+    work = memory.count_least_bytes(loss.loss) + sum(p.memory_required(shape, checkpointing=True) for p in through)
     roomy, plain = on(2**40, lambda: sample(guided)), on(2**40, lambda: sample(model))
     tight = on(work + 1.1 * sum(sizes) - (0.5 * sizes[2] if len(through) == 1 else 0), lambda: sample(guided))
     loaded = model.loaded_size() / sizes[2]

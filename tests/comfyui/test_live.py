@@ -64,7 +64,7 @@ for i in range(0, 10000, 25):
 found["long"] = run["rows"]
 for i in range(100):
     curves.begin("many", str(i), 1)
-found["hours"] = [panel.clock(s) for s in (5, 65, 3599.6, 7265)]
+found["hours"] = [panel.format_time(s) for s in (5, 65, 3599.6, 7265)]
 found["many"] = [r["node"] for r in curves.runs_of("many")]
 """
     return run(STEPS + code)

@@ -84,7 +84,7 @@ def test_where_memory_runs_out_fewer_go_on_and_nothing_is_lost(found):
 
 
 def test_a_batch_gives_what_each_gives_alone(found):
-    assert max(found["off"]) < 1e-4
+    assert max(found["off"]) < inside.ROUNDING
 
 
 def test_where_one_does_not_fit_the_error_says_what_to_do(found):

@@ -10,7 +10,7 @@ from kornia.geometry import get_affine_matrix2d, get_perspective_transform, warp
 from scipy.ndimage import map_coordinates
 
 from referee_core.augment import PAPER
-from referee_core.views import affine, change_colours, erase, moved, resample, shift_hue, tilted
+from referee_core.views import build_affine, change_colours, erase, invert_motion, invert_tilt, resample, shift_hue
 
 HEIGHT, WIDTH, COUNT = 20, 28, 6
 SIZE = torch.tensor([WIDTH, HEIGHT], dtype=torch.float64)
@@ -54,7 +54,7 @@ def warped_by_kornia(images: torch.Tensor, kind: str) -> torch.Tensor:
     return images
 
 
-MAPS = {"affine": [moved(DEGREES, SHIFT)], "perspective": [tilted(INWARD, SIZE)]}
+MAPS = {"affine": [invert_motion(DEGREES, SHIFT)], "perspective": [invert_tilt(INWARD, SIZE)]}
 MAPS["both"] = MAPS["perspective"] + MAPS["affine"]
 
 
@@ -94,7 +94,7 @@ def test_there_is_one_interpolation_for_all_maps():
 
 def test_a_zoom_mirrors_and_shows_what_lies_in_its_window():
     image = smooth()[:1]
-    window = affine(torch.tensor([[[-0.5, 0.0], [0.0, 0.5]]], dtype=torch.float64), SIZE[None] / 4)
+    window = build_affine(torch.tensor([[[-0.5, 0.0], [0.0, 0.5]]], dtype=torch.float64), SIZE[None] / 4)
     seen = resample(image, [], window)  # the right lower quarter, mirrored
     quarter = image[:, :, HEIGHT // 2 :, WIDTH // 2 :].flip(-1)
     expected = torch.nn.functional.interpolate(quarter, (HEIGHT, WIDTH), mode="bilinear")

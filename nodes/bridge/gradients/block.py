@@ -6,15 +6,16 @@ put back however the block ends, and also while ComfyUI works in the middle of i
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import comfy.model_management
 import torch
+from comfy.model_patcher import ModelPatcher
 
 from ...sockets import LoadedLoss
 from .attention import use_differentiable_attention
 from .in_place import CopyBeforeWrite
-from .memory import ROOM, fit_to_memory, is_whole, load_whole, memory_for, smallest
+from .memory import ROOM, count_least_bytes, fit_to_memory, is_whole, load_whole, memory_for
 from .stand_ins import OrdinaryTensors, StandIns
 
 Kept = dict[int, StandIns]
@@ -29,7 +30,7 @@ class Passage(Protocol):
         writes_in_place: whether it may write over what its backward pass needs.
     """
 
-    patcher: Any
+    patcher: ModelPatcher
     precision: torch.dtype | None
     writes_in_place: bool
 
@@ -45,7 +46,7 @@ class Network:
 
     precision, writes_in_place = None, False
 
-    def __init__(self, patcher: Any):
+    def __init__(self, patcher: ModelPatcher):
         self.patcher = patcher
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
@@ -62,7 +63,7 @@ class Block:
         at_once: views that go through a referee at a time.
     """
 
-    def __init__(self, passages: Sequence[Passage], also_load: Sequence[Any], memory: float, kept: Kept):
+    def __init__(self, passages: Sequence[Passage], also_load: Sequence[ModelPatcher], memory: float, kept: Kept):
         self.stand_ins = [kept.setdefault(id(p.patcher), StandIns(p.patcher, p.precision)) for p in passages]
         self.also_load, self.memory = list(also_load), memory
         self.writes_in_place = any(p.writes_in_place for p in passages)
@@ -109,7 +110,7 @@ _running: list[Block] = []  # those that are entered; while ComfyUI works in the
 
 @contextmanager
 def gradients_through(
-    *passages: Passage, also_load: Sequence[Any] = (), memory: float = 0.0, kept: Kept | None = None
+    *passages: Passage, also_load: Sequence[ModelPatcher] = (), memory: float = 0.0, kept: Kept | None = None
 ) -> Iterator[Block]:
     """Load models, leave inference mode and let gradients pass; none are computed for the weights.
 
@@ -158,7 +159,7 @@ def as_comfyui_does() -> Iterator[None]:
 def differentiable(
     *passages: Passage,
     loss: LoadedLoss | None = None,
-    also_load: Sequence[Any] = (),
+    also_load: Sequence[ModelPatcher] = (),
     shape: torch.Size,
     views: int = 1,
     asked: int = 0,
@@ -175,7 +176,7 @@ def differentiable(
     Yields: the Block, whose ``at_once`` is the number of views at a time.
     """
     core = loss.loss if loss else None
-    memory = smallest(core) + sum(p.memory_required(shape, checkpointing=True) for p in passages)
+    memory = count_least_bytes(core) + sum(p.memory_required(shape, checkpointing=True) for p in passages)
     referees = [Network(patcher) for patcher in loss.patchers] if loss else []
     device = (referees or passages)[-1].patcher.load_device
     with (

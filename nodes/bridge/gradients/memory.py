@@ -6,6 +6,7 @@ from typing import Any
 
 import comfy.model_management
 import torch
+from comfy.model_patcher import ModelPatcher
 
 from ....referee_core.losses import RefereeLoss
 from ....referee_core.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
@@ -30,7 +31,7 @@ def plan(views: int, plain: int, checkpointed: int, free: float) -> tuple[int, b
     return max(1, min(views, int(free // checkpointed))), True
 
 
-def smallest(loss: RefereeLoss | None) -> int:
+def count_least_bytes(loss: RefereeLoss | None) -> int:
     """Bytes without which the referee cannot play at all."""
     return max((r.activation_bytes(True, len(texts)) for r, texts in loss.by_referee()), default=0) if loss else 0
 
@@ -52,7 +53,7 @@ def load_whole(patchers: list, others: list, memory_required: float) -> None:
             raise RuntimeError(f"{type(patcher.model).__name__} does not fit into memory as a whole. {ROOM}")
 
 
-def is_whole(patcher: Any) -> bool:
+def is_whole(patcher: ModelPatcher) -> bool:
     """Whether all of a model is where it is to be loaded; a card without a number is the current one."""
     return {_numbered(p.device) for p in patcher.model.parameters()} <= {_numbered(torch.device(patcher.load_device))}
 
@@ -104,5 +105,6 @@ def memory_for(what: str, remedy: str = REMEDY) -> Iterator[None]:
     except RuntimeError as error:
         if not is_out_of_memory(error) or SHORT in str(error):  # an inner stage has said it
             raise
-        getattr(comfy.model_management, "is_oom", bool)(error)  # forgets CUDA's pending error
+        if hasattr(comfy.model_management, "is_oom"):
+            comfy.model_management.is_oom(error)  # forgets CUDA's pending error
         raise OUT_OF_MEMORY(f"{SHORT} {what}. {remedy}") from error

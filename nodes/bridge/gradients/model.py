@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import torch
+from comfy.model_patcher import ModelPatcher
 
 from .attention import in_pytorch
 from .checkpointing import checkpoint_blocks
@@ -22,7 +22,7 @@ class DifferentiableModel:
 
     precision, writes_in_place = None, True
 
-    def __init__(self, patcher: Any):
+    def __init__(self, patcher: ModelPatcher):
         self.patcher, self.network = patcher, patcher.model.diffusion_model
         obstacle = _obstacle(self.network)
         if obstacle:

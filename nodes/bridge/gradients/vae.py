@@ -1,10 +1,10 @@
 """A ComfyUI VAE as a differentiable decoder."""
 
 from contextlib import ExitStack
-from typing import Any
 
 import comfy.model_management
 import torch
+from comfy.sd import VAE
 
 from ....referee_core.frozen import Frozen
 from .checkpointing import checkpoint_blocks
@@ -12,7 +12,7 @@ from .checkpointing import checkpoint_blocks
 CHECKPOINTED = ("ResnetBlock", "AttnBlock", "Upsample", "ResidualBlock", "AttentionBlock")  # in ComfyUI's autoencoders
 
 
-def decode_pictures(vae: Any, samples: torch.Tensor) -> torch.Tensor:
+def decode_pictures(vae: VAE, samples: torch.Tensor) -> torch.Tensor:
     """Latents in the VAE's scale as ComfyUI decodes them: [B, H, W, 3] in [0, 1]. Of a video VAE the one frame; without
     the transparency that some VAEs add (Qwen-Image 2.1)."""
     image = vae.decode(samples)
@@ -33,7 +33,7 @@ class Decoder:
 
     writes_in_place = False
 
-    def __init__(self, vae: Any):
+    def __init__(self, vae: VAE):
         if vae.first_stage_model is None:
             raise ValueError("The input 'vae' is empty: the checkpoint it comes from holds no VAE. Use Load VAE.")
         self.video = vae.latent_dim == 3

@@ -8,7 +8,7 @@ import torch
 from ....referee_core.augment import Augmentation
 from ....referee_core.methods.search import VIEWS, Verdict, judge_views
 from ...sockets import LoadedLoss
-from ..gradients.memory import ENOUGH_VIEWS, load_whole, memory_for, smallest
+from ..gradients.memory import ENOUGH_VIEWS, count_least_bytes, load_whole, memory_for
 
 
 class Picture(NamedTuple):
@@ -30,7 +30,7 @@ class Judge:
 
     def __call__(self, picture: Picture, generator: torch.Generator) -> Verdict:
         at_once = min(self.augmentation.count, ENOUGH_VIEWS)
-        load_whole(list(self.loss.patchers), [], at_once * smallest(self.loss.loss))
+        load_whole(list(self.loss.patchers), [], at_once * count_least_bytes(self.loss.loss))
         image = picture.image[..., :3].movedim(-1, 1).to(self.loss.patchers[0].load_device)
         with memory_for("judging a picture"):
             verdict = judge_views(self.loss.loss, image, self.augmentation, generator, at_once)

@@ -44,7 +44,7 @@ class Scores:
         """One line an image, in the order in which they came: "image 3: loss 1.203 · ...". ranked: best first, as
         "1. image 3: loss 1.203 · ..."."""
         rows = zip(self.losses, self.terms, self.matches, strict=True)
-        lines = [f"image {i}: {numbers(*row, self.matching)}" for i, row in enumerate(rows, 1)]
+        lines = [f"image {i}: {format_numbers(*row, self.matching)}" for i, row in enumerate(rows, 1)]
         if ranked:
             lines = [f"{rank}. {lines[i]}" for rank, i in enumerate(self.ranking(), 1)]
         texts = [f"text {i}: {text}" for i, text in enumerate(self.texts, 1)] if len(self.texts) > 1 else []
@@ -108,7 +108,7 @@ def _on_white(image: torch.Tensor) -> torch.Tensor:
     return colours * alpha + (1 - alpha) if alpha.shape[-1] else colours
 
 
-def numbers(loss: float, terms: dict[str, float], match: float | None, matching: Sequence[str] = ()) -> str:
+def format_numbers(loss: float, terms: dict[str, float], match: float | None, matching: Sequence[str] = ()) -> str:
     """As "loss 1.203 · match 0.936 · itm 0.066 · caption 1.137"; of several texts
     "loss 2.514 · match 0.284 · text 1 match 0.936 · text 2 match 0.284"."""
     if not terms:

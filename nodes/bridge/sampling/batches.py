@@ -17,6 +17,8 @@ import comfy.samplers
 import torch
 from comfy.extra_samplers import uni_pc
 from comfy.k_diffusion import sampling
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider, Sampler
 
 from .stateful import functions
 
@@ -36,7 +38,7 @@ ATTENTION = "optimized_attention_override"  # another kernel for the same attent
 SAMPLING = "model_sampling"  # an object patch that only shifts noise levels
 
 
-def rows_go_alone(sampler: Any, guider: Any, masked: bool) -> bool:
+def rows_go_alone(sampler: Sampler, guider: CFGGuider, masked: bool) -> bool:
     """Whether what happens to a row of a batch is known not to depend on the others, given ``noise_of_each``.
 
     masked: whether the latent has a mask.
@@ -44,7 +46,7 @@ def rows_go_alone(sampler: Any, guider: Any, masked: bool) -> bool:
     return _draws_by_row(sampler, masked) and _asks_by_row(guider)
 
 
-def _draws_by_row(sampler: Any, masked: bool) -> bool:
+def _draws_by_row(sampler: Sampler, masked: bool) -> bool:
     if not isinstance(sampler, comfy.samplers.KSAMPLER):
         return False
     function = sampler.sampler_function
@@ -55,7 +57,7 @@ def _draws_by_row(sampler: Any, masked: bool) -> bool:
     return own and plain and not random_inpainting and not replaced
 
 
-def _asks_by_row(guider: Any) -> bool:
+def _asks_by_row(guider: CFGGuider) -> bool:
     """Whether guider, conditioning and the patches of the model are known to look at each row alone: some average over
     the batch (EasyCache), some count its rows (reference images)."""
     conds = getattr(guider, "original_conds", None)
@@ -94,7 +96,7 @@ def _same_for_all(value: Any) -> bool:
 def noise_of_each(seeds: Sequence[int]) -> Iterator[None]:
     """Within, ComfyUI's samplers draw the noise of row i as they would for this row alone with ``seeds[i]``."""
 
-    def by_row(make: Any) -> Any:
+    def by_row(make: Callable) -> Callable:
         def made(x: torch.Tensor, *args: Any, seed: Any = None, **options: Any) -> Any:
             each = [make(row, *args, seed=own, **options) for row, own in zip(x.split(1), seeds, strict=True)]
             return lambda sigma, sigma_next: torch.cat([draw(sigma, sigma_next) for draw in each])
@@ -111,7 +113,7 @@ def noise_of_each(seeds: Sequence[int]) -> Iterator[None]:
             setattr(sampling, name, make)
 
 
-def most_at_once(patcher: Any, shape: Sequence[int]) -> int:
+def most_at_once(patcher: ModelPatcher, shape: Sequence[int]) -> int:
     """How many latents of a shape [1, C, ...] a diffusion model takes in one batch, prompt and negative together. On a
     CPU one: it is busy with one, and one after another they are bit-equal to themselves alone."""
     management = comfy.model_management
@@ -123,7 +125,7 @@ def most_at_once(patcher: Any, shape: Sequence[int]) -> int:
     return max(1, int(free / (1.5 * each)))  # 1.5: as much room as ComfyUI itself leaves
 
 
-def telling_levels(sampler: Any, tell: Callable[[Any], None]) -> Any:
+def telling_levels(sampler: Sampler, tell: Callable[[torch.Tensor | None], None]) -> Sampler:
     """The same sampler, which tells the noise level of each step before ComfyUI's callback, if it knows it: ComfyUI
     passes on only the step's number, and dpm_fast and dpm_adaptive count otherwise."""
     if not isinstance(sampler, comfy.samplers.KSAMPLER):
@@ -142,7 +144,7 @@ def telling_levels(sampler: Any, tell: Callable[[Any], None]) -> Any:
     return telling
 
 
-def step_of(sigmas: torch.Tensor, level: Any) -> int:
+def step_of(sigmas: torch.Tensor, level: torch.Tensor) -> int:
     """How many steps are done once a step from this noise level is; sigmas: the planned levels, falling."""
     reached = int((sigmas >= float(level) * (1 - 1e-4)).sum())
     return min(max(1, reached), len(sigmas) - 1)

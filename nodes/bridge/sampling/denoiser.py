@@ -8,6 +8,8 @@ import comfy.conds
 import comfy.model_sampling
 import comfy.utils
 import torch
+from comfy.controlnet import ControlBase
+from comfy.samplers import CFGGuider
 
 from ....referee_core.interfaces import NoiseLevel
 from ..gradients.block import as_comfyui_does
@@ -38,7 +40,7 @@ class GuidedDenoiser:
     of equal level share a call, and see there what they would see in a call of the whole batch.
     """
 
-    def __init__(self, guider: Any, extra_args: dict, denoise_mask: torch.Tensor | None = None):
+    def __init__(self, guider: CFGGuider, extra_args: dict, denoise_mask: torch.Tensor | None = None):
         self.guider, self.extra_args = guider, extra_args
         self.sampling = guider.inner_model.model_sampling
         if isinstance(self.sampling, IMAGE_TO_IMAGE):
@@ -124,7 +126,7 @@ class GuidedDenoiser:
                 todo += [control.previous_controlnet, *getattr(control, "multigpu_clones", {}).values()]
         return found
 
-    def _cut_hint(self, control: Any, rows: tuple[int, ...], batch: int, undo: ExitStack) -> None:
+    def _cut_hint(self, control: ControlBase, rows: tuple[int, ...], batch: int, undo: ExitStack) -> None:
         """A ControlNet's hints of these images. What it makes of them is kept for the next such call."""
         if hasattr(control, "sub_idxs"):  # Advanced-ControlNet takes its own by ad_params
             return

@@ -1,11 +1,12 @@
 """What a LATENT says beside its samples, and the scale of latents that a run uses: that of its MODEL; without a MODEL
 only what the VAE alone tells."""
 
-from typing import Any
-
 import comfy.sample
 import comfy.utils
 import torch
+from comfy.latent_formats import LatentFormat
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 
 WAN_FORMATS = {16: "Wan21", 48: "Wan22", 64: "QwenImage21"}
 """By the channels of a VAE of Wan's classes; the last one is in newer ComfyUI versions only."""
@@ -29,14 +30,14 @@ def rows_that_fit(latent: dict) -> tuple[dict, str]:
     return fitting, f"the latent's {' and '.join(changed)}" if changed else ""
 
 
-def samples_for(model: Any, latent: dict) -> torch.Tensor:
+def samples_for(model: ModelPatcher, latent: dict) -> torch.Tensor:
     """The samples of a LATENT, with an empty one in the channels and the size that this model makes."""
     ratios = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # the latter is unknown to ComfyUI 0.20
     given = {name: latent[name] for name in ratios if latent.get(name) is not None}
     return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **given)
 
 
-def choose_latent_format(vae: Any, model: Any = None, name: str = "model") -> tuple[Any, str]:
+def choose_latent_format(vae: VAE, model: ModelPatcher | None = None, name: str = "model") -> tuple[LatentFormat, str]:
     """The latent format of a run, and a note to show (empty if there is nothing to say).
 
     Without a MODEL, VAEs of four channels count as SD 1.5's. Wan's autoencoders, whose statistics are the same in all
@@ -54,7 +55,7 @@ def choose_latent_format(vae: Any, model: Any = None, name: str = "model") -> tu
     return latent_format, ""
 
 
-def check_family(latent_format: Any, vae: Any, name: str = "model") -> None:
+def check_family(latent_format: LatentFormat, vae: VAE, name: str = "model") -> None:
     """Raise a ValueError unless the VAE decodes such latents."""
     channels, factor = _decoded_channels(latent_format), _factor(latent_format)
     if channels != vae.latent_channels:
@@ -71,7 +72,7 @@ def check_family(latent_format: Any, vae: Any, name: str = "model") -> None:
     )
 
 
-def _of_vae(vae: Any) -> tuple[Any, str]:
+def _of_vae(vae: VAE) -> tuple[LatentFormat, str]:
     import comfy.ldm.wan.vae
     import comfy.ldm.wan.vae2_2
 
@@ -89,19 +90,19 @@ def _of_vae(vae: Any) -> tuple[Any, str]:
 
 
 @torch.inference_mode()
-def _decoded_channels(latent_format: Any) -> int:
+def _decoded_channels(latent_format: LatentFormat) -> int:
     """Channels of what the VAE gets; a format may fold frames into channels."""
     size = (1, 2, 2)[-latent_format.latent_dimensions :]
     return latent_format.process_out(torch.zeros(1, latent_format.latent_channels, *size)).shape[1]
 
 
-def _factor(latent_format: Any) -> int | None:
+def _factor(latent_format: LatentFormat) -> int | None:
     """How much smaller than the image; None where the format only inherits a default."""
     own = [c for c in type(latent_format).__mro__[:-2] if "spacial_downscale_ratio" in vars(c)]
     return latent_format.spacial_downscale_ratio if own else None
 
 
-def _vae_factor(vae: Any) -> int | None:
+def _vae_factor(vae: VAE) -> int | None:
     """How much larger the image is; None for 8, which is also ComfyUI's default for what it does not know."""
     factor = vae.upscale_ratio[-1] if isinstance(vae.upscale_ratio, tuple) else vae.upscale_ratio
     return None if factor == 8 else factor

@@ -96,7 +96,7 @@ def begin(workflow: str, node: str, steps: int) -> dict:
 def send(run: dict, rows: list[dict], **news: str | bool) -> None:
     """Add rows to a run, and a new ``status``, ``picture`` or ``running``; only what is new travels."""
     with _lock:
-        run["rows"] = thinned(run["rows"] + rows)
+        run["rows"] = thin(run["rows"] + rows)
         run.update(news)
     _send({**{name: run[name] for name in ("workflow", "node", "steps")}, "rows": rows, **news})
 
@@ -108,7 +108,7 @@ def _send(message: dict) -> None:
         found.send_sync(EVENT, message, found.client_id)
 
 
-def thinned(rows: list[dict]) -> list[dict]:
+def thin(rows: list[dict]) -> list[dict]:
     """At most MOST_ROWS rows: of the unmarked ones only every 2nd, 4th, 8th ... step; the last one stays."""
     if not rows:
         return rows

@@ -27,7 +27,7 @@ def show_text(node_id: str | None, text: str) -> None:
         send_text(text, node_id)
 
 
-def clock(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """As "1:05", or "2:01:05" with hours."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -72,16 +72,16 @@ class Panel:
 
     def left(self, done: float, all_in_all: float) -> str:
         """As "0:52 left"."""
-        return f"{clock((time.monotonic() - self.began) / done * (all_in_all - done))} left"
+        return f"{format_time((time.monotonic() - self.began) / done * (all_in_all - done))} left"
 
     def closing(self) -> str:
-        return f"done in {clock(time.monotonic() - self.began)}"
+        return f"done in {format_time(time.monotonic() - self.began)}"
 
     def show(self, status: str, picture: torch.Tensor | None = None) -> None:
         """A status line, the picture [B, 3, H, W] if there is a new one, and the rows of the chart not sent yet."""
         show_text(self.node_id, status)
         if self.run is not None:
-            news = {"status": status} if picture is None else {"status": status, "picture": data_url(picture)}
+            news = {"status": status} if picture is None else {"status": status, "picture": encode_as_url(picture)}
             send(self.run, self.unsent, **news)
         self.unsent = []
 
@@ -105,7 +105,7 @@ class Progress(Panel):
         self.first = step.index if self.first is None else self.first
         self.views = max(self.views, step.views_at_once)
         self.last, self.place = step, f"at step {step.index + 1} of {self.steps}"
-        self.unsent.append(row(step))
+        self.unsent.append(make_row(step))
         picture = None
         if now >= self.next_preview:
             picture = step.picture(decode)
@@ -155,7 +155,7 @@ class Progress(Panel):
         return " · ".join(parts)
 
 
-def row(step: Step) -> dict:
+def make_row(step: Step) -> dict:
     """One step for the chart, a row of ``curves``: each scalar's mean over the images where it is finite."""
     scalars = {}
     for group, values in step.scalars.items():
@@ -164,7 +164,7 @@ def row(step: Step) -> dict:
     return {"step": step.index, "marked": step.marked, "scalars": scalars}
 
 
-def data_url(images: torch.Tensor) -> str:
+def encode_as_url(images: torch.Tensor) -> str:
     """The first of [B, 3, H, W] as a small JPEG."""
     image, file = to_image(images[0].detach().float().nan_to_num()), io.BytesIO()
     image.thumbnail((KEPT_SIZE, KEPT_SIZE))

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from .. import UnknownFile
-from ..tensor_files import PART, Tensors, beside, named, parts, read
+from ..tensor_files import PART, Tensors, find_beside, find_named, parts, read
 from .config import Blip2Config
 from .keys import from_tower, has_language_model, infer_config, is_hugging_face, is_lavis, is_tower, translate
 from .model import Blip2
@@ -35,7 +35,7 @@ class Source:
 
 def in_folder(folder: Path) -> Path:
     """The file of a downloaded folder to begin with."""
-    whole = [f for n in ("model.safetensors", "pytorch_model.bin", LAVIS_FILE) if (f := named(folder, n))]
+    whole = [f for n in ("model.safetensors", "pytorch_model.bin", LAVIS_FILE) if (f := find_named(folder, n))]
     first = sorted(f for f in folder.iterdir() if (m := PART.fullmatch(f.name)) and int(m[2]) == 1)
     others = sorted(f for f in folder.iterdir() if f.suffix.lower() == ".safetensors")
     found = [*whole, *first, *others]
@@ -74,7 +74,7 @@ def open_published(path: Path) -> Source:
             f"{path.name} is only the vision tower. Choose {LAVIS_FILE} instead and leave this file beside it."
         )
     if is_hugging_face(tensors):
-        head = beside(path, LAVIS_FILE)
+        head = find_beside(path, LAVIS_FILE)
         if head is not None:
             try:
                 return assemble(path, tensors | caption_head(tensors, read(head)), [*files, head])
@@ -82,7 +82,7 @@ def open_published(path: Path) -> Source:
                 logging.warning("[Referee] %s is used without the caption head of %s: %s", path.name, head, error)
     elif is_lavis(tensors):
         if not any(k.startswith("visual_encoder.") for k in tensors):
-            tower = beside(path, TOWER_FILE) or beside(path, Path(TOWER_FILE).stem + ".safetensors")
+            tower = find_beside(path, TOWER_FILE) or find_beside(path, Path(TOWER_FILE).stem + ".safetensors")
             if tower is None:
                 raise FileNotFoundError(
                     f"{path.name} holds no vision tower: put {TOWER_FILE} (from LAVIS, about 2 GB) beside it."

@@ -69,7 +69,7 @@ def clean(text: str) -> str:
     return tidy(text.lower())
 
 
-def spelled(pieces: list[str]) -> bool:
+def is_spelled(pieces: list[str]) -> bool:
     """Whether a word of a script other than Latin falls apart into about its letters."""
     word = "".join(pieces)
     return word.isalpha() and not re.search(r"[a-z]", word) and len(pieces) > len(word) / 2
@@ -103,7 +103,7 @@ class Tokenizer:
         pieces = defaultdict(list)
         for piece, word in zip(encoding.tokens, encoding.word_ids, strict=True):
             pieces[word].append(piece.removeprefix("##"))
-        unknown = [UNK in pieces[word] or spelled(pieces[word]) for word in encoding.word_ids]
+        unknown = [UNK in pieces[word] or is_spelled(pieces[word]) for word in encoding.word_ids]
         return encoding.ids, encoding.offsets, unknown
 
     def encode(self, prompt: str) -> EncodedText:

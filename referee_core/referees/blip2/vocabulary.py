@@ -8,7 +8,7 @@ AI Language Team Authors, Apache License 2.0; unchanged but compressed. SHA-256 
 import gzip
 from pathlib import Path
 
-from ..tensor_files import beside
+from ..tensor_files import find_beside
 from .keys import PUBLISHED
 from .text import DEC, SPECIAL
 
@@ -28,7 +28,7 @@ def find_vocabulary(path: Path, size: int) -> tuple[tuple[Path, ...], list[str]]
     """
     if size == PUBLISHED.vocab_size:
         return (), bert_base_uncased()
-    file = beside(path, VOCABULARY_FILE)
+    file = find_beside(path, VOCABULARY_FILE)
     if file is None:
         raise FileNotFoundError(
             f"{path.name} has {size} words instead of bert-base-uncased's {PUBLISHED.vocab_size}: put the "
