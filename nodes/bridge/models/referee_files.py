@@ -64,8 +64,8 @@ def file_name(filename: str) -> str:
 def convert_referee(source: str, folders: Sequence[str], filename: str, node_id: str | None) -> str:
     """Write a published referee as one file into the first of these folders that can be written; the new file's name.
 
-    Raises ValueError if the name is no plain file name, the file exists, or nothing can be written. What was written
-    before a run ends early is kept, and the next run continues it.
+    Raises ValueError if the name is no plain file name, the file exists, or nothing can be written. Of a run that ends
+    early nothing is left.
     """
     name = file_name(filename)
     target = writable(folders) / name
@@ -85,7 +85,7 @@ def convert_referee(source: str, folders: Sequence[str], filename: str, node_id:
     except OSError as error:  # a full disk, a share that is gone
         raise ValueError(
             f"Writing {target} ended: {error.strerror or error}. It needs 2.7 GB. Make room or bring the folder back "
-            "and run again: it goes on where it stopped."
+            "and run again."
         ) from error
     _written[name] = target
     return name

@@ -29,7 +29,7 @@ def main() -> None:
     try:
         write(arguments.target, source, progress=progress)
     except OSError as error:
-        parser.exit(1, f"\nWriting {arguments.target} ended: {error.strerror or error}. Run again to go on.\n")
+        parser.exit(1, f"\nWriting {arguments.target} ended: {error.strerror or error}. Make room and run again.\n")
     print(f"\n{arguments.target}")
 
 

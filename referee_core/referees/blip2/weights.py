@@ -1,13 +1,13 @@
 """Referee files: one safetensors with the network, its sizes and its vocabulary."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from .. import FULL, Precision
 from ..tensor_files import LazyTensor, is_pickle, read_safetensors
@@ -17,8 +17,6 @@ from .model import Blip2
 from .referee import Blip2Referee
 
 FORMAT = "referee-blip2"
-CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-
 
 COMPACT = Precision(tower=torch.bfloat16)
 """What conversion writes: 2.7 GB at the published size."""
@@ -82,52 +80,32 @@ def write(
     precision: Precision = COMPACT,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a referee file, one tensor at a time, so that no more than one is in memory.
-
-    The file appears under its name only when it is whole. Until then it grows as ``<name>.part``; a run that was cut
-    short is continued by the next one from the same files.
+    """Write a referee file. It appears under its name only when it is whole; until then it is ``<name>.part``.
 
     Args:
-        progress: called with (bytes written, bytes in all) after each tensor; may raise to stop.
+        progress: called with (bytes ready, bytes in all) after each tensor is read; may raise to stop.
+    Raises:
+        OSError: the disk is full, or cannot be reached.
     """
-    entries: dict[str, dict[str, Any]] = {}
-    end = 0
+    sizes = {k: torch.Size(t.shape).numel() * dtype_of(k, precision).itemsize for k, t in source.tensors.items()}
+    tensors, done = {}, 0
     for name, tensor in source.tensors.items():
-        dtype, start = dtype_of(name, precision), end
-        end += torch.Size(tensor.shape).numel() * dtype.itemsize
-        entries[name] = {"dtype": CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        tensors[name] = tensor.read().to(dtype_of(name, precision), copy=True).contiguous()
+        done += sizes[name]
+        if progress is not None:
+            progress(done, sum(sizes.values()))
     metadata = {
         "format": FORMAT,
         "config": json.dumps(asdict(source.config)),
         "vocabulary": json.dumps(source.vocabulary, ensure_ascii=False),
         "sources": ", ".join(f"{f.name} ({f.stat().st_size} bytes, {f.stat().st_mtime_ns})" for f in source.files),
     }
-    text = json.dumps({"__metadata__": metadata, **entries}).encode()
-    text += b" " * (-len(text) % 8)
-    header = len(text).to_bytes(8, "little") + text
-
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    written = _continue(part, header)
-    with open(part, "r+b") as file:
-        for name, tensor in source.tensors.items():
-            start, stop = entries[name]["data_offsets"]
-            if stop > written:
-                file.seek(len(header) + start)
-                raw = tensor.read().to(dtype_of(name, precision)).contiguous().flatten().view(torch.uint8)
-                file.write(raw.numpy().data)
-            if progress is not None:
-                progress(stop, end)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def _continue(part: Path, header: bytes) -> int:
-    """Bytes of tensors that an earlier run left in ``part``; a part of something else is begun anew."""
-    if part.is_file():
-        with open(part, "rb") as file:
-            if file.read(len(header)) == header:
-                return part.stat().st_size - len(header)
-    part.write_bytes(header)
-    return 0
+    try:
+        save_file(tensors, part, metadata)
+        part.replace(path)
+    except SafetensorError as error:  # which is what the library makes of a full disk
+        raise OSError(str(error)) from error
+    finally:
+        part.unlink(missing_ok=True)
