@@ -3,7 +3,7 @@
     python -m benchmarks.obedience tune                 # sampler, steps, CFG on the prompts for development
     python -m benchmarks.obedience sweep                # Referee Guidance's strength and end on the same prompts
     python -m benchmarks.obedience run [METHOD ...]     # on held-out prompts
-    python -m benchmarks.obedience report               # table and plot
+    python -m benchmarks.obedience report               # tables and plot; the rows are kept compressed
 
 Every picture is judged exactly. A run can be stopped at any time; the same command goes on with it.
 """
@@ -28,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     comfyui = enter()
 
-    from . import methods, play, prompts, report, sweep
+    from . import cost, methods, play, prompts, report, sweep
 
     held_out = args.what in ("run", "report")
     known = {"tune": methods.CANDIDATES, "sweep": methods.SWEEP}.get(args.what, methods.METHODS)
@@ -48,13 +48,18 @@ def main() -> None:
     made = sorted(play.rows(rows), key=lambda row: list(known).index(row["method"]))
     if not made:
         raise SystemExit(f"There are no rows in {rows} yet: run it first.")
-    found = report.points(made, methods.BASELINE.name)
+    if args.what == "report":
+        play.pack(rows, made)
+    found = {}
+    for size in cost.SIZES if held_out else (cost.SD15,):
+        priced = [row | {"tflop": known[row["method"]].calls(row["steps"]).price(size)} for row in made]
+        found[size.name] = report.points(priced, methods.BASELINE.name)
+        if not held_out:
+            found[size.name] = report.alone(found[size.name])
     if held_out:
-        report.plot(found, stem.with_suffix(".png"), methods.BASELINE.name)
-    else:
-        found = report.alone(found)
+        report.plot(dict(list(found.items())[:2]), stem.with_suffix(".png"), methods.BASELINE.name)
     if args.what == "sweep":
-        sweep.plot(found, methods.SWEPT, PACK / "web" / "docs" / "images" / "guidance_sweep.png")
+        sweep.plot(found[cost.SD15.name], methods.SWEPT, PACK / "web" / "docs" / "images" / "guidance_sweep.png")
     report.write(found, stem)
 
 

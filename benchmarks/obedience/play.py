@@ -1,6 +1,7 @@
 """Runs of methods on several ComfyUI servers side by side; every picture is a row of a file, so that a run can be
 stopped at any time and goes on where it was."""
 
+import gzip
 import io
 import json
 import tempfile
@@ -38,14 +39,26 @@ class Task(NamedTuple):
 
 
 def rows(path: Path) -> list[dict]:
-    """What is on file; a line cut off by a kill is left out."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    """What is on file, and kept compressed beside it; a line cut off by a kill is left out."""
+    found, packed = [], _packed(path)
+    text = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else ""
+    for line in (text + (path.read_text() if path.exists() else "")).splitlines():
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError:
             continue
     return found
+
+
+def pack(path: Path, found: list[dict]) -> None:
+    """Keep these rows compressed, in the same bytes whenever."""
+    text = "".join(json.dumps(row) + "\n" for row in found)
+    _packed(path).write_bytes(gzip.compress(text.encode(), mtime=0))
+    path.unlink(missing_ok=True)
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(path.name + ".gz")
 
 
 def play(tasks: Iterable[Task], path: Path, comfyui: Path, servers: int, arguments: tuple[str, ...]) -> None:

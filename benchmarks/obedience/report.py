@@ -114,13 +114,15 @@ def markdown(found: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(found: list[dict], path: Path, baseline: str) -> None:
-    """The baseline's best of n, and a search with each method; after a search, those of one picture a prompt."""
+def plot(by_size: dict[str, list[dict]], path: Path, baseline: str) -> None:
+    """The baseline's best of n, and a search with each method; after a search, those of one picture a prompt. A row of
+    plots a size."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    found = next(iter(by_size.values()))
     searched = {p["method"] for p in found if p["way"] == SEARCH}
     lines = [
         (baseline, BEST),
@@ -128,8 +130,13 @@ def plot(found: list[dict], path: Path, baseline: str) -> None:
     ]
     lines += [(name, AFTER) for name in dict.fromkeys(p["method"] for p in found) if name not in searched]
     shown = [c for c in (OVERALL, *CATEGORIES) if any(p["category"] == c for p in found)]
-    figure, axes = plt.subplots(1, len(shown), figsize=(14, 4), sharey=True, layout="constrained", squeeze=False)
-    for axis, category in zip(axes[0], shown, strict=True):
+    figure, axes = plt.subplots(
+        len(by_size), len(shown), figsize=(14, 1 + 3 * len(by_size)), sharey=True, layout="constrained", squeeze=False
+    )
+    places = [(line, column) for line in range(len(by_size)) for column in range(len(shown))]
+    for line, column in places:
+        axis, size, category = axes[line][column], list(by_size)[line], shown[column]
+        found = by_size[size]
         for colour, (name, way) in enumerate(lines):
             # a search of one attempt is the best of one
             own = [p for p in found if (p["method"], p["category"]) == (name, category)]
@@ -139,11 +146,12 @@ def plot(found: list[dict], path: Path, baseline: str) -> None:
             label = f"{'plain sampling' if name == baseline else name}, {way} n"
             axis.plot(x, y, label=label, color=f"C{colour}", linestyle=LINES[way], marker="o", markersize=4)
             axis.fill_between(x, low, high, color=f"C{colour}", alpha=0.08)
-        axis.set(title=category, xscale="log", xlabel="TFLOP a picture", ylim=(0, 102))
-        axis.set_xticks([30, 100, 300, 1000], ["30", "100", "300", "1000"])
+        axis.set(title="" if line else category, xscale="log", xlabel="TFLOP a picture", ylim=(0, 102))
+        ticks = [t for t in (30, 100, 300, 1000, 3000, 10000, 30000) if axis.get_xlim()[0] < t < axis.get_xlim()[1]]
+        axis.set_xticks(ticks, list(map(str, ticks)))
         axis.set_xticks([], minor=True)
+        axis.set_ylabel("" if column else f"{size}\nright pictures, %", fontsize=8)
         axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("right pictures, %")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -156,12 +164,13 @@ def alone(found: list[dict]) -> list[dict]:
     return sorted(one, key=lambda p: -total[p["method"]])
 
 
-def write(found: list[dict], stem: Path) -> None:
-    """stem.csv and stem.md; prints the table."""
+def write(by_size: dict[str, list[dict]], stem: Path) -> None:
+    """stem.csv and stem.md, a table a size; prints the tables."""
+    points = [{"size": size, **p} for size, found in by_size.items() for p in found]
     with stem.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, found[0])
+        writer = csv.DictWriter(file, points[0])
         writer.writeheader()
-        writer.writerows(found)
-    table = markdown(found)
+        writer.writerows(points)
+    table = "\n".join(f"## {size}\n\n{markdown(found)}" for size, found in by_size.items())
     stem.with_suffix(".md").write_text(table)
     print(table)

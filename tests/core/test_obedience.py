@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from benchmarks.obedience.cost import Calls
+from benchmarks.obedience.cost import QWEN_IMAGE, SD15, Calls
 from benchmarks.obedience.curve import best_of, by_prompt, paired, spend, until, wilson
-from benchmarks.obedience.play import rows
+from benchmarks.obedience.play import pack, rows
 from benchmarks.obedience.prompts import CATEGORIES, prompts
 from benchmarks.obedience.report import AFTER, BEST, SEARCH, alone, markdown, plot, points
 from referee_core.demo.world import is_held_out
@@ -85,6 +85,20 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
     assert rows(file) == [{"a": 1}, {"a": 3}]
 
 
+def test_rows_are_kept_compressed_and_more_come_behind_them(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    pack(file, [{"a": 1}, {"a": 2}])
+    assert [f.name for f in tmp_path.iterdir()] == ["rows.jsonl.gz"]
+    file.write_text(json.dumps({"a": 3}) + "\n")
+    assert rows(file) == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+def test_the_same_calls_are_priced_at_other_sizes():
+    calls = Calls(pairs=10, decodes=1, views=8)
+    assert calls.price(SD15) == calls.tflop
+    assert calls.price(QWEN_IMAGE) == pytest.approx(10 * 138.6 + 4.71 + 8 * 2.46)
+
+
 def made_by(name: str, count: int, tflop: float, prompts: int = 3) -> list[dict]:
     return [
         row | {"method": name, "category": category, "prompt": f"{category} {k}", "tflop": tflop}
@@ -130,5 +144,5 @@ def test_the_table_has_a_line_a_plan(tmp_path):
     found = points(made_by("plain", 4, 80.0), "plain")
     assert len(markdown(found).splitlines()) == 2 + 3 + 2
     assert [p["n"] for p in alone(found)] == [1, 1, 1]
-    plot(found, tmp_path / "plot.png", "plain")
+    plot({"a size": found, "another": found}, tmp_path / "plot.png", "plain")
     assert (tmp_path / "plot.png").stat().st_size > 1000
