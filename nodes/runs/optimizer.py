@@ -21,7 +21,13 @@ from ..bridge.gradients.vae import Decoder, decode_pictures
 from ..bridge.inputs import check_finite
 from ..bridge.judging.judge import Judge, Picture
 from ..bridge.models.demo import demo_note
-from ..bridge.sampling.latents import choose_latent_format, rows_that_fit, samples_for
+from ..bridge.sampling.latents import (
+    choose_latent_format,
+    draw_noise,
+    restore_outside,
+    rows_that_fit,
+    samples_for,
+)
 from ..sockets import LoadedPrior
 from .referee_can_play import OnStep, RefereeCanPlay, Setup, optimise
 
@@ -82,7 +88,7 @@ def run(
         known = history.best_loss.isfinite().view(-1, *[1] * (samples.ndim - 1))
         best = torch.where(known.to(samples.device), latent_format.process_out(history.best_z).to(samples), samples)
         made = [best, samples] if result == NEVER_WORSE else [best]
-    made = [_restore_outside(m.to(comfy.model_management.intermediate_device()), latent) for m in made]
+    made = [restore_outside(m.to(comfy.model_management.intermediate_device()), latent) for m in made]
     samples, image = _choose(setup, start, made, result)
     with torch.inference_mode(False):  # the state may be resumed, in which Adam writes to it
         history.finish(image.movedim(-1, 1))
@@ -163,20 +169,6 @@ def _best(rivals: Sequence[_Judged], start: _Judged | None, i: int) -> _Judged:
     return min(able, key=lambda one: (not one.matches[i], round(one.verdicts[i].rank, 3)))
 
 
-def _restore_outside(samples: torch.Tensor, latent: dict) -> torch.Tensor:
-    """Where the mask is 0, what came in, bit for bit: scaling into the model's range and back has rounded it."""
-    mask = latent.get("noise_mask")
-    if mask is None or samples.shape != latent["samples"].shape:
-        return samples
-    mask = comfy.sampler_helpers.prepare_mask(mask, samples.shape, samples.device)
-    return torch.where(mask > 0, samples, latent["samples"].to(samples))
-
-
-def _noise(samples: torch.Tensor, seeds: tuple[int, ...]) -> torch.Tensor:
-    """ComfyUI's noise of each seed."""
-    return torch.cat([comfy.sample.prepare_noise(row, seed) for row, seed in zip(samples.split(1), seeds, strict=True)])
-
-
 def _run_with_prior(setup: Setup, prior: LoadedPrior, latent: dict, on_step: OnStep) -> torch.Tensor:
     """The sampler under a CFGGuider of the prior's model, exactly as SamplerCustomAdvanced would drive it."""
     sampler = RefereeCanPlay(replace(setup, make_prior=prior.make), on_step, model_input="prior")
@@ -184,7 +176,7 @@ def _run_with_prior(setup: Setup, prior: LoadedPrior, latent: dict, on_step: OnS
     guider.set_conds(prior.positive, prior.negative)
     guider.set_cfg(prior.cfg)
     samples = samples_for(prior.model, latent)
-    noise = _noise(samples, setup.seeds)
+    noise = draw_noise(samples, setup.seeds)
     sigmas = torch.linspace(1, 0, setup.settings.steps + 1, dtype=torch.float32)
     return guider.sample(noise, samples, sampler, sigmas, denoise_mask=latent.get("noise_mask"), seed=setup.seeds[0])
 
@@ -193,7 +185,7 @@ def _run_without_prior(setup: Setup, latent: dict, latent_format: LatentFormat, 
     """The loop with no diffusion model at all: only the VAE and the referee are loaded."""
     decoder, samples, mask = Decoder(setup.vae), latent["samples"], latent.get("noise_mask")
     decoder.check_latent(samples)
-    noise = _noise(samples, setup.seeds)
+    noise = draw_noise(samples, setup.seeds)
     if torch.count_nonzero(samples):
         samples = latent_format.process_in(samples)
     if mask is not None:

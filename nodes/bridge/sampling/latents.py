@@ -1,7 +1,11 @@
-"""What a LATENT says beside its samples, and the scale of latents that a run uses: that of its MODEL; without a MODEL
-only what the VAE alone tells."""
+"""What a LATENT says beside its samples, its noise, and the scale of latents that a run uses: that of its MODEL;
+without a MODEL only what the VAE alone tells."""
 
+from collections.abc import Sequence
+
+import comfy.latent_formats
 import comfy.sample
+import comfy.sampler_helpers
 import comfy.utils
 import torch
 from comfy.latent_formats import LatentFormat
@@ -35,6 +39,20 @@ def samples_for(model: ModelPatcher, latent: dict) -> torch.Tensor:
     ratios = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # the latter is unknown to ComfyUI 0.20
     given = {name: latent[name] for name in ratios if latent.get(name) is not None}
     return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **given)
+
+
+def restore_outside(samples: torch.Tensor, latent: dict) -> torch.Tensor:
+    """Where the mask is 0, what came in, bit for bit: scaling into the model's range and back has rounded it."""
+    mask = latent.get("noise_mask")
+    if mask is None or samples.shape != latent["samples"].shape:
+        return samples
+    mask = comfy.sampler_helpers.prepare_mask(mask, samples.shape, samples.device)
+    return torch.where(mask > 0, samples, latent["samples"].to(samples))
+
+
+def draw_noise(samples: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+    """ComfyUI's noise of each seed."""
+    return torch.cat([comfy.sample.prepare_noise(row, seed) for row, seed in zip(samples.split(1), seeds, strict=True)])
 
 
 def choose_latent_format(vae: VAE, model: ModelPatcher | None = None, name: str = "model") -> tuple[LatentFormat, str]:
