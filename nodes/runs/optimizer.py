@@ -7,7 +7,6 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import comfy.model_management
-import comfy.sample
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
