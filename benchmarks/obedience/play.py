@@ -123,7 +123,6 @@ def pictures(server: Server, known: dict, task: Task) -> Iterator[dict]:
             "method": method.name, "category": scene.category, "prompt": prompt, "first_seed": seed,
             "seed": rated["seed"], "match": _short(rated["match"]), "loss": _short(rated["loss"]),
             "right": verdict.right(scene), "seen": str(verdict), "steps": rated["steps"],
-            "tflop": _short(method.calls(rated["steps"]).tflop),
         }  # fmt: skip
 
 

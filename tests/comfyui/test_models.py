@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from comfyui import inside
+from scripts.environment import find_comfyui
 
 MAKERS = (Path(__file__).parent / "small_models.py").read_text()
 NAMES = (
@@ -130,8 +131,8 @@ def methods():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_gradient_through_the_model_is_that_of_differences(slopes, name):
-    if name not in slopes:
-        pytest.skip("this ComfyUI does not have it")
+    if name not in slopes and inside.version(find_comfyui()) < (0, 30):  # which has them all
+        pytest.skip("this ComfyUI is older than the model")
     expected, kept, twice, in_training = slopes[name]
     assert abs(expected) > 1
     assert kept == pytest.approx(expected, rel=1e-3 if name in SINGLE else 1e-4)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,16 +13,20 @@ from .in_place import CopyBeforeWrite, on_copies
 from .stand_ins import OrdinaryTensors
 
 
-def checkpoint_blocks(blocks: Iterable[torch.nn.Module], undo: ExitStack) -> None:
-    """Compute these modules twice, until ``undo`` is closed; what they keep for the backward pass is not kept."""
+def checkpoint_blocks(blocks: Iterable[torch.nn.Module], undo: ExitStack, in_place: bool = False) -> None:
+    """Compute these modules twice, until ``undo`` is closed; what they keep for the backward pass is not kept.
+
+    in_place: whether they may write over what they are given, or over what their backward pass needs.
+    """
 
     def twice(plain: Callable) -> Callable:
         def forward(*a: Any, **k: Any) -> Any:
             with Frozen():
                 return plain(*a, **k)
 
-        forward = on_copies(forward)
-        return lambda *a, **k: checkpoint(forward, *a, use_reentrant=False, context_fn=_contexts, **k)
+        again = on_copies(forward) if in_place else forward
+        contexts = partial(_contexts, in_place)
+        return lambda *a, **k: checkpoint(again, *a, use_reentrant=False, context_fn=contexts, **k)
 
     for block in blocks:
         forward, own = block.forward, block.__dict__.get("forward")
@@ -31,12 +36,12 @@ def checkpoint_blocks(blocks: Iterable[torch.nn.Module], undo: ExitStack) -> Non
         )
 
 
-def _contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+def _contexts(in_place: bool) -> tuple[AbstractContextManager, AbstractContextManager]:
     """Of the first computation and of the second, which a card makes in another thread than the block's own."""
-    return nullcontext(), _again()
+    return nullcontext(), _again(in_place)
 
 
 @contextmanager
-def _again() -> Iterator[None]:
-    with OrdinaryTensors(), CopyBeforeWrite(by_checkpoint=True):
+def _again(in_place: bool) -> Iterator[None]:
+    with OrdinaryTensors(), CopyBeforeWrite(by_checkpoint=True) if in_place else nullcontext():
         yield

@@ -79,6 +79,6 @@ def on_copies(forward: Callable) -> Callable:
 
 
 def _copy(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple):
         return type(value)(map(_copy, value))
     return value.clone() if isinstance(value, torch.Tensor) else value

@@ -43,7 +43,7 @@ class DifferentiableModel:
         return self.patcher.model.memory_required(list(shape)) * (3 if checkpointing else max(3, blocks))
 
     def checkpoint(self, undo: ExitStack) -> None:
-        checkpoint_blocks(self._blocks(), undo)
+        checkpoint_blocks(self._blocks(), undo, self.writes_in_place)
 
     def _blocks(self) -> Iterator[torch.nn.Module]:
         """The members of the network's lists; of a UNet's sequences, their layers."""
