@@ -3,10 +3,10 @@
 import folder_paths
 from comfy_api.latest import io
 
+from ..referee_core.referees import PRECISIONS
 from .node import Node
 from .sockets import CATEGORY, RefereeSocket
 
-PRECISIONS = ("auto", "fp32", "bf16 tower", "bf16", "fp16 tower")
 NAME_TOOLTIP = (
     "A file in models/referee: a converted referee, model.safetensors of blip2-itm-vit-g, or blip2_pretrained.pth with "
     "eva_vit_g.pth beside it. Where to get them: docs/referee_files.md of the pack. Load Demo Models needs none."
@@ -30,7 +30,7 @@ class RefereeLoader(io.ComfyNode):
                 _referee_name(),
                 io.Combo.Input(
                     "precision",
-                    options=list(PRECISIONS),
+                    options=["auto", *PRECISIONS],
                     default="auto",
                     tooltip="Number format of the weights. auto: bf16 for the vision tower where the card has it, "
                     "otherwise fp32. bf16: the text side too, which saves another 0.4 GB. fp16 tower: for cards "

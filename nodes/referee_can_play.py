@@ -176,9 +176,9 @@ class RefereeOptimizer(Node):
             setup = Setup(vae, loss, None, augmentation, averaging, settings, resume=resumed, note=note)
             history = History.after(resume, record_every) if resume else History(every=record_every)
 
-            def on_step(step, decode):
-                history.add(step, decode)
-                progress.update(step, decode)
+            def on_step(step):
+                history.add(step)
+                progress.update(step)
                 return progress.finish_asked
 
             latent, image = run(setup, prior, latent_image, seed, on_step, result, history, model)

@@ -16,8 +16,6 @@ plan."""
 MOST_BYTES = 2**30
 """Of the pictures that a run keeps."""
 
-Decode = Callable[[torch.Tensor], torch.Tensor]
-
 
 @dataclass
 class State:
@@ -55,29 +53,28 @@ class Step:
 
     Attributes:
         index: counted from 0. steps: in all, fewer than asked for once the run has been stopped early.
-        before, z: the latent before and after the step.
+        z: what is optimised, after the step: a latent, or what else the method moves.
+        paint: makes the image before the step [B, 3, H, W], not clamped; of a step that needed none it decodes it now.
         scalars: values per image by group and name; absent where the step had none.
-        gradients: what pulled on the latent, by name, each of z's shape.
+        gradients: what pulled on z, by name, each of z's shape.
         match: probability that each image matches its text over the views judged (see RefereeLoss.match), or None.
         marked: something happened that a plot marks, such as a restart. note: a word for the status line.
         ending: why the run ends before the last step that was asked for, e.g. "matched in step 75"; "" if it does not.
-        x: the decoded image before the step [B, 3, H, W], not clamped, or None when the step needed none.
         views_at_once: views that went through a referee together, fewer than asked for after memory ran out; 0: none.
-        best_z, best_loss: for each image the latent with the lowest loss so far, and that loss.
+        best_z, best_loss: for each image the z with the lowest loss so far, and that loss.
         capture: gives the run's state, after this step until the next one.
     """
 
     index: int
     steps: int
-    before: torch.Tensor
     z: torch.Tensor
+    paint: Callable[[], torch.Tensor]
     scalars: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     gradients: dict[str, torch.Tensor] = field(default_factory=dict)
     match: torch.Tensor | None = None
     marked: bool = False
     note: str = ""
     ending: str = ""
-    x: torch.Tensor | None = None
     views_at_once: int = 0
     best_z: torch.Tensor | None = None
     best_loss: torch.Tensor | None = None
@@ -89,9 +86,9 @@ class Step:
         self.scalars.setdefault(group, {})[name] = value
 
     @torch.no_grad()
-    def picture(self, decode: Decode) -> torch.Tensor:
-        """The image before the step [B, 3, H, W], not clamped; decoded only if the step itself needed none."""
-        return (decode(self.before) if self.x is None else self.x).detach()
+    def picture(self) -> torch.Tensor:
+        """The image before the step [B, 3, H, W], not clamped."""
+        return self.paint().detach()
 
 
 class Frame:
@@ -121,7 +118,7 @@ class History:
     Attributes:
         every: steps between frames; doubled, and every second frame given up, when they take more than MOST_BYTES.
         marks: indices of marked steps. final: the finished image [B, 3, H, W] in [0, 1].
-        best_z: for each image the latent (model scale) with the lowest loss; best_loss: that loss.
+        best_z: for each image the z (a latent: in the model's scale) with the lowest loss; best_loss: that loss.
         state: where the run ended, to resume it.
     """
 
@@ -142,7 +139,7 @@ class History:
         curves = {g: {name: list(c) for name, c in members.items()} for g, members in earlier.curves.items()}
         return cls(every, earlier.steps, curves, list(earlier.marks), list(earlier.frames))
 
-    def add(self, step: Step, decode: Decode) -> None:
+    def add(self, step: Step) -> None:
         """Take down one step."""
         for group, values in step.scalars.items():
             for name, value in values.items():
@@ -156,7 +153,7 @@ class History:
             self.marks.append(step.index)
         if step.index % self.every == 0:
             gradients = {name: _kept(g) for name, g in step.gradients.items()}
-            self.frames.append(Frame(step.index, _kept(step.picture(decode)), gradients))
+            self.frames.append(Frame(step.index, _kept(step.picture()), gradients))
             self._thin()
         self.best_z, self.best_loss, self._last = step.best_z, step.best_loss, step
 

@@ -117,7 +117,7 @@ def optimised(models: Components, prompt: str, loss: RefereeLoss, rng: random.Ra
     )
     for step in run:
         if step.index % 20 == 19:
-            yield step.x.detach().clamp(0, 1)
+            yield step.picture().clamp(0, 1)
 
 
 @cache

@@ -179,12 +179,12 @@ class Guidance:
     def _take_down(self, run: Run, level: float, judged: Judged, found: Guided) -> None:
         """For the chart, the status line and the preview."""
         place = max(0, int((run.sigmas >= level).sum()) - 1)
-        step = Step(place, len(run.sigmas) - 1, found.z, found.z, x=judged.picture, match=judged.match)
+        step = Step(place, len(run.sigmas) - 1, found.z, lambda: judged.picture, match=judged.match)
         step.scalars[LOSS] = {"loss": found.loss, **judged.terms}
         norms = checked_norm(found.gradient, "the referee", place, must_move=run.calls == 0)
         step.add(NORM, "referee", norms)
         run.calls += 1
-        run.progress.update(step, lambda z: judged.picture)
+        run.progress.update(step)
 
 
 def streams_of(seed: int, count: int) -> list[torch.Generator]:

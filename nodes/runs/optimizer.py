@@ -1,6 +1,6 @@
 """Referee Can Play from a LATENT to a LATENT, for the node that does all in one; if asked, never worse than it came."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -20,6 +20,7 @@ from ..bridge.gradients.vae import Decoder, decode_pictures
 from ..bridge.inputs import check_finite
 from ..bridge.judging.judge import Judge, Picture
 from ..bridge.models.demo import demo_note
+from ..bridge.sampling.drive import OnStep
 from ..bridge.sampling.latents import (
     choose_latent_format,
     draw_noise,
@@ -28,7 +29,7 @@ from ..bridge.sampling.latents import (
     samples_for,
 )
 from ..sockets import LoadedPrior
-from .referee_can_play import OnStep, RefereeCanPlay, Setup, optimise
+from .referee_can_play import RefereeCanPlay, Setup, optimise
 
 LAST, BEST, NEVER_WORSE = RESULTS = ("last", "best", "best of start and run")
 
@@ -74,8 +75,8 @@ def run(
 
     ended = []
 
-    def each(step: Step, decode: Callable) -> bool | None:
-        ended.append(on_step(step, decode))
+    def each(step: Step) -> bool | None:
+        ended.append(on_step(step))
         return ended[-1]
 
     if prior is not None:

@@ -2,10 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, replace
 
-import comfy.model_management
 import comfy.samplers
 import torch
 from comfy.latent_formats import LatentFormat
@@ -20,11 +18,9 @@ from ..bridge.gradients.block import differentiable
 from ..bridge.gradients.memory import memory_for
 from ..bridge.gradients.vae import Decoder
 from ..bridge.sampling.denoiser import GuidedDenoiser
+from ..bridge.sampling.drive import OnStep, drive
 from ..bridge.sampling.latents import check_family
 from ..sockets import LoadedLoss
-
-OnStep = Callable[[Step, Callable], bool | None]
-"""After each step, with what decodes its latents; True ends the run."""
 
 
 def log(note: str) -> None:
@@ -68,10 +64,10 @@ class RefereeCanPlay(comfy.samplers.Sampler):
         setup = replace(self.setup, settings=settings, seeds=self.setup.seeds or extra_args.get("seed") or 0)
         denoiser = GuidedDenoiser(model_wrap, extra_args, denoise_mask)
 
-        def on_step(step: Step, decode: Callable) -> bool | None:
+        def on_step(step: Step) -> bool | None:
             if callback is not None:
                 callback(step.index, step.z, step.z, step.steps)
-            return self.on_step(step, decode) if self.on_step is not None else None
+            return self.on_step(step) if self.on_step is not None else None
 
         also_load = [model_wrap.model_patcher, *model_wrap.loaded_models]
         return optimise(setup, denoiser, noise, latent_image, latent_format, denoise_mask, also_load, on_step)
@@ -110,9 +106,8 @@ def optimise(
             with memory_for("the VAE"):
                 return decoder(latent_format.process_out(z))
 
-        z = start.to(device, torch.float32, copy=True)
         run = referee_can_play(
-            z,
+            start.to(device, torch.float32, copy=True),
             decode,
             setup.loss and setup.loss.loss,
             setup.make_prior(denoiser) if setup.make_prior and denoiser else None,
@@ -123,10 +118,4 @@ def optimise(
             None if mask is None else mask.to(device, torch.float32, copy=True),
             setup.resume,
         )
-        with closing(run), memory_for("the referee or the backward pass through the VAE"):
-            for step in run:
-                z = step.z
-                if on_step(step, decode):
-                    break
-                comfy.model_management.throw_exception_if_processing_interrupted()
-        return z
+        return drive(run, on_step).z

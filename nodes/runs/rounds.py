@@ -76,9 +76,9 @@ class Rounds(comfy.samplers.Sampler):
         with progress:
             for made in rounds(sample, run.ask, self.count, self.delta):
                 index = made.index + 1
-                step = Step(made.index, self.count + 1, made.z, made.z, x=run.judged.picture, match=run.judged.match)
+                step = Step(made.index, self.count + 1, made.z, lambda: run.judged.picture, match=run.judged.match)
                 step.scalars[LOSS] = {"loss": made.loss, **run.judged.terms}
-                progress.update(step, lambda z: run.judged.picture)
+                progress.update(step)
                 if index > self.count or (self.stop_at and bool((run.judged.match >= self.stop_at).all())):
                     break
                 if self.learn is not None:

@@ -11,6 +11,7 @@ Where the printed algorithm and the authors' program differ, the program is foll
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -140,7 +141,8 @@ def referee_can_play(
     while i < end:
         in_tail, place = i >= end - tail, i + s.steps - end  # after an early stop the tail keeps its place
         lr, sds_lr = s.rates(place)
-        step = Step(i, end, before=z.detach().clone(), z=z, capture=capture)
+        before = z.detach().clone()
+        step = Step(i, end, z, partial(decode, before), capture=capture)
         step.add(SCHEDULE, "learning rate", lr)
 
         g_sds = None
@@ -154,7 +156,8 @@ def referee_can_play(
             step.add(SCHEDULE, f"{prior.name} weight", weight)
 
         if loss is not None and not in_tail:
-            total, terms, g, step.x = loss_gradient(decode, z, loss, augmentation, streams["augmentation"], micro_batch)
+            total, terms, g, x = loss_gradient(decode, z, loss, augmentation, streams["augmentation"], micro_batch)
+            step.paint = x.detach
             g = g if inside is None else g * inside
             step.scalars[LOSS] = {"loss": total, **terms}
             step.add(NORM, "referee", checked_norm(g, "the referee", i, must_move=i == 0))
@@ -178,7 +181,7 @@ def referee_can_play(
             if sigma_z:
                 z += sigma_z * randn_like(z, streams["noise"])
             if mask is not None:
-                z.copy_(torch.lerp(step.before, z, mask.to(z)))
+                z.copy_(torch.lerp(before, z, mask.to(z)))
             if averaging is not None:
                 z_ema = averaging.update(z_ema, z)
                 last = min(end - tail, end - 1)  # no restart in the tail, and none as the result

@@ -28,6 +28,12 @@ class Precision:
 
 
 FULL = Precision()
+PRECISIONS = {
+    "fp32": FULL,
+    "bf16 tower": Precision(torch.bfloat16),
+    "bf16": Precision(torch.bfloat16, torch.bfloat16),
+    "fp16 tower": Precision(torch.float16),
+}
 
 
 def find(path: str | Path) -> tuple[ModuleType, Any]:

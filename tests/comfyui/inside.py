@@ -54,8 +54,8 @@ def play(vae=vae, loss=loss, prior=prior, latent=None, on_step=lambda *a: None, 
     settings = LoopSettings(steps=steps, tail=0, lr=Schedule(0.3, 0.15), noise=0.1, micro_batch=at_once)
     setup = sampler.Setup(vae, loss, augmentation=replace(augment.PAPER, count=4), settings=settings, **changes)
     history = History()
-    def each(step, decode):
-        history.add(step, decode)
+    def each(step):
+        history.add(step)
         on_step(step)
     with torch.inference_mode():
         latent = latent or {"samples": torch.zeros(1, 4, 16, 16)}

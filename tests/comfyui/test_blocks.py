@@ -129,8 +129,8 @@ found["script"] = list(made.result[1].shape)
 # the best step of each image of a batch, where one image never had a finite loss
 def batch(result, broken):
     history, seen = History(), []
-    def each(step, decode):
-        history.add(step, decode)
+    def each(step):
+        history.add(step)
         seen.append((step.best_z.clone(), step.z))
         if broken:
             history.best_loss = step.best_loss.clone()

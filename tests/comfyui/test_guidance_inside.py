@@ -22,7 +22,7 @@ class Quiet:
     __exit__ = lambda *a: None
     def __init__(self, steps):
         self.steps = []
-    def update(self, step, decode):
+    def update(self, step):
         self.steps.append(step)
     def show(self, text):
         self.text = text

@@ -21,7 +21,7 @@ from pack.nodes.bridge.judging.scores import Scores
 
 def step(index, steps=10, loss=(1.0,), marked=False, **more):
     values = {"loss": {"loss": torch.tensor(loss)}, "gradient norm": {"referee": torch.tensor([2.0])}}
-    defaults = dict(match=None, note="", ending="", views_at_once=4, picture=lambda decode: torch.zeros(1, 3, 8, 8))
+    defaults = dict(match=None, note="", ending="", views_at_once=4, picture=lambda: torch.zeros(1, 3, 8, 8))
     return SimpleNamespace(index=index, steps=steps, scalars=values, marked=marked, **{**defaults, **more})
 """
 
@@ -30,14 +30,14 @@ def step(index, steps=10, loss=(1.0,), marked=False, **more):
 def found() -> dict:
     code = """
 progress = panel.Progress("12:3", 10, {"workflow": {"id": "mine"}})
-progress.update(step(0, match=torch.tensor([0.936]), note="restart in 37", loss=(1.204, 9.0)), None)
+progress.update(step(0, match=torch.tensor([0.936]), note="restart in 37", loss=(1.204, 9.0)))
 found["status"] = texts[-1]
 progress.next_preview = 0
-progress.update(step(1, views_at_once=2), None)
+progress.update(step(1, views_at_once=2))
 found["less memory"] = texts[-1][1]
 progress.next_preview = 0
-progress.update(step(9, loss=(float("nan"), float("inf"), 3.0), marked=True), None)
-progress.update(step(9, loss=(float("nan"),)), None)
+progress.update(step(9, loss=(float("nan"), float("inf"), 3.0), marked=True))
+progress.update(step(9, loss=(float("nan"),)))
 scores = Scores([float("nan"), 0.5, 0.7], [{}, {"itm": 0.5}, {"itm": 0.7}], [None, 0.25, 0.9], ["a red circle"])
 progress.finish(torch.full((1, 3, 512, 256), 0.5), scores)
 found["closing"] = texts[-1]
@@ -48,11 +48,11 @@ found["sent rows"] = sum((data["rows"] for data, _ in messages), [])
 
 texts.clear(), messages.clear()
 for given in (None, {}, {"workflow": None}, {"workflow": "made by a script"}, {"workflow": {}}, "text"):
-    panel.Progress("1", 10, given).update(step(0), None)
+    panel.Progress("1", 10, given).update(step(0))
 found["graphs without a name"] = sorted({data["workflow"] for data, _ in messages})
 texts.clear(), messages.clear()
 called = panel.Progress(None, 10, None)
-called.update(step(0), None)
+called.update(step(0))
 called.finish(torch.zeros(1, 3, 8, 8), None)
 found["called"] = [list(texts), list(messages)]
 

@@ -32,7 +32,7 @@ vae_plain, vae_thrifty = (factor * vae.memory_used_decode(shape, vae.vae_dtype) 
 
 def latent(asked=0):
     seen = []
-    def on_step(step, decode):
+    def on_step(step):
         seen.append([step.views_at_once, referee.referee.checkpointing, "forward" in blocks[0].__dict__])
     settings = LoopSettings(steps=2, lr=LoopSettings().lr, micro_batch=asked)
     setup = Setup(vae, loss, augmentation=replace(PAPER, count=12), settings=settings)

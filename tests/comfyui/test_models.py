@@ -72,7 +72,7 @@ class Quiet:
     __exit__ = lambda *a: None
     def __init__(self, steps):
         self.guided = 0
-    def update(self, step, decode):
+    def update(self, step):
         self.guided += 1
     def show(self, text):
         pass

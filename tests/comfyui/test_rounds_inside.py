@@ -20,7 +20,7 @@ class Quiet:
     __exit__ = lambda *a: None
     def __init__(self, rounds):
         self.rounds, self.steps = rounds, []
-    def update(self, step, decode):
+    def update(self, step):
         self.steps.append(step)
     def show(self, text):
         self.text = text

@@ -17,11 +17,11 @@ def history_of(losses, **curves):
     """A history of a run with one picture: its losses (None while the referee rests) and other curves' values."""
     history = History(every=2)
     for i, loss in enumerate(losses):
-        step = Step(i, len(losses), before=torch.zeros(1, 4, 2, 2), z=torch.zeros(1, 4, 2, 2), x=flat(GREY))
+        step = Step(i, len(losses), torch.zeros(1, 4, 2, 2), lambda: flat(GREY))
         for name, value in {"loss": loss, **{name: values[i] for name, values in curves.items()}}.items():
             if value is not None:
                 step.add(LOSS, name, value)
-        history.add(step, None)
+        history.add(step)
     history.finish(flat(GREY))
     return history
 

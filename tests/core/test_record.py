@@ -1,5 +1,6 @@
 """What a history keeps of a run."""
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -18,7 +19,7 @@ def recorded(toys, settings=SETTINGS, every=2, **options):
     options = {"loss": toys.loss, "prior": toys.prior, "averaging": RESTARTS} | options
     history, steps = History(every), []
     for step in referee_can_play(toys.z, toys.decode, settings=settings, **options):
-        history.add(step, toys.decode)
+        history.add(step)
         steps.append(step)
     history.finish(toys.decode(steps[-1].z))
     return history, steps
@@ -70,11 +71,11 @@ def test_frames_show_the_picture_before_the_step_and_the_gradients(toys):
 
 @pytest.mark.parametrize("parts", [{"loss": None}, {}])
 def test_frames_without_the_referee_show_the_picture_before_the_step_too(toys, parts):
-    """The referee decodes; where it rests, the history does."""
+    """The referee decodes; where it rests, the step decodes when it is asked."""
     history, steps = recorded(toys, **parts)
     before = [toys.z] + [step.z for step in steps]
     last = history.frames[-1]
-    assert steps[last.index].x is None and list(last.gradients) == ["SDS"]
+    assert list(last.gradients) == ["SDS"]
     assert (last.image - toys.decode(before[last.index]).clamp(0, 1).float()).abs().max() <= 0.5 / 255 + 1e-6
 
 
@@ -84,13 +85,13 @@ def test_a_resumed_run_keeps_the_start_of_its_history(toys):
     for step in referee_can_play(toys.z, toys.decode, toys.loss, toys.prior, averaging=RESTARTS, settings=SETTINGS):
         if step.index == 4:
             break
-        history.add(step, toys.decode)
+        history.add(step)
         state = step.capture()
     rest = History.after(history, 2)
     for step in referee_can_play(
         toys.z, toys.decode, toys.loss, toys.prior, averaging=RESTARTS, settings=SETTINGS, resume=state
     ):
-        rest.add(step, toys.decode)
+        rest.add(step)
     assert history.steps == 4 and len(history.frames) == 2, "the earlier history is left as it was"
     assert rest.marks == whole.marks and [f.index for f in rest.frames] == [f.index for f in whole.frames]
     torch.testing.assert_close(rest.curves, whole.curves)
@@ -114,8 +115,8 @@ def test_frames_take_a_byte_a_number_and_no_more_than_allowed(monkeypatch):
     monkeypatch.setattr(record, "MOST_BYTES", 40_000)
     history, picture = History(1), torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     for i in range(200):
-        step = Step(i, 200, torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2), x=picture * i / 199)
-        history.add(step, lambda z: z)
+        step = Step(i, 200, torch.zeros(1, 4, 2, 2), partial(torch.mul, picture, i / 199))
+        history.add(step)
     assert 5 <= len(history.frames) <= 13 and sum(frame.bytes for frame in history.frames) <= 40_000
     gaps = {b.index - a.index for a, b in pairwise(history.frames)}
     assert history.frames[0].index == 0 and gaps == {history.every}

@@ -12,15 +12,9 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 
-from ....referee_core.referees import FULL, Precision, find, load
+from ....referee_core.referees import PRECISIONS, Precision, find, load
 from ...sockets import LoadedReferee
 
-PRECISIONS = {
-    "fp32": FULL,
-    "bf16 tower": Precision(torch.bfloat16),
-    "bf16": Precision(torch.bfloat16, torch.bfloat16),
-    "fp16 tower": Precision(torch.float16),
-}
 RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 LONGEST_NAME = 200  # bytes; file systems end at 255, and .safetensors.part comes after it
 

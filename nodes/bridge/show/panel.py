@@ -3,7 +3,7 @@
 import base64
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import comfy.model_management
 import comfy.utils
@@ -99,8 +99,8 @@ class Progress(Panel):
         self.last: Step | None = None
         self.next_preview = self.next_rows = 0.0
 
-    def update(self, step: Step, decode: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """After each step; ``decode`` gives the picture [B, 3, H, W] of a step that needed none itself."""
+    def update(self, step: Step) -> None:
+        """After each step."""
         now = time.monotonic()
         self.first = step.index if self.first is None else self.first
         self.views = max(self.views, step.views_at_once)
@@ -108,7 +108,7 @@ class Progress(Panel):
         self.unsent.append(make_row(step))
         picture = None
         if now >= self.next_preview:
-            picture = step.picture(decode)
+            picture = step.picture()
             self.next_preview = now + max(1 / UPDATES_A_SECOND, (time.monotonic() - now) / PREVIEW_SHARE)
         if picture is not None or now >= self.next_rows or step.index + 1 == step.steps:
             self.show(self.status(step), picture)
