@@ -158,7 +158,9 @@ class RefereeOptimizer(Node):
         from .runs.optimizer import run
         from .runs.referee_can_play import Setup, log
 
-        notes, matches, report = [], [None] * len(latent_image["samples"]), ""
+        notes: list[str] = []
+        matches: list[float | None] = [None] * len(latent_image["samples"])
+        report = ""
 
         def note(text: str) -> None:
             log(text)

@@ -20,7 +20,7 @@ from ...referee_core.methods.gradient_guidance import GuidanceSettings, Guided, 
 from ...referee_core.optimisation import checked_norm
 from ...referee_core.randomness import generators
 from ...referee_core.record import LOSS, NORM, Step
-from ..bridge.gradients.block import Kept, differentiable
+from ..bridge.gradients.block import Kept, Passage, differentiable
 from ..bridge.gradients.memory import memory_for
 from ..bridge.gradients.model import DifferentiableModel
 from ..bridge.gradients.vae import Decoder
@@ -147,7 +147,7 @@ class Guidance:
         decoder.patcher = run.own(decoder.patcher)
         loss = replace(self.loss, patchers=tuple(map(run.own, self.loss.patchers)))
         network, *others = run.loaded
-        passages = [decoder]
+        passages: list[Passage] = [decoder]
         if self.settings.gradient == "look-ahead":
             through = DifferentiableModel(network)
             passages.append(through)
@@ -165,7 +165,7 @@ class Guidance:
         ) as block:
 
             def decode(latent: torch.Tensor) -> torch.Tensor:
-                if run.mask is not None:
+                if run.mask is not None and run.latent is not None:
                     latent = torch.lerp(run.latent.to(latent), latent, run.mask.to(latent))
                 return decoder(model.process_latent_out(latent))
 

@@ -28,7 +28,7 @@ from ..bridge.sampling.latents import (
     rows_that_fit,
     samples_for,
 )
-from ..sockets import LoadedPrior
+from ..sockets import LoadedLoss, LoadedPrior
 from .referee_can_play import RefereeCanPlay, Setup, optimise
 
 LAST, BEST, NEVER_WORSE = RESULTS = ("last", "best", "best of start and run")
@@ -63,7 +63,10 @@ def run(
     latent_format, unknown_scale = choose_latent_format(setup.vae, *given)
     for note in filter(None, (misfit, unknown_scale, demo_note(setup.vae, prior, setup.settings))):
         setup.note(note)
-    models = {"vae": _identify(setup.vae.patcher), "model of the prior": prior and _identify(prior.model)}
+    models: dict[str, Any] = {
+        "vae": _identify(setup.vae.patcher),
+        "model of the prior": prior and _identify(prior.model),
+    }
     models["cfg of the prior"] = prior and prior.cfg
     if setup.resume is not None:
         setup.resume.check(models)
@@ -124,8 +127,8 @@ class _Judged:
         return ", ".join(f"{v.match:.2f}" for v in self.verdicts)
 
 
-def _judge(setup: Setup, samples: torch.Tensor) -> _Judged:
-    image, judge = decode_pictures(setup.vae, samples), Judge(setup.loss)
+def _judge(setup: Setup, loss: LoadedLoss, samples: torch.Tensor) -> _Judged:
+    image, judge = decode_pictures(setup.vae, samples), Judge(loss)
     streams = generators([seed + OWN_SEEDS for seed in setup.seeds], PURPOSES)["finished"]
     rows = map(Picture, samples.split(1), image.split(1))
     verdicts = [judge(row, stream) for row, stream in zip(rows, streams, strict=True)]
@@ -134,12 +137,12 @@ def _judge(setup: Setup, samples: torch.Tensor) -> _Judged:
 
 def _judge_start(setup: Setup, latent: dict, result: str) -> _Judged | None:
     """The picture that came in, judged where that decides something; None for a run that starts from noise."""
-    asked = setup.loss is not None and (setup.settings.stop_at > 0 or result == NEVER_WORSE)
-    if not asked or setup.resume is not None or torch.count_nonzero(latent["samples"]) == 0:
+    asked = setup.settings.stop_at > 0 or result == NEVER_WORSE
+    if setup.loss is None or not asked or setup.resume is not None or torch.count_nonzero(latent["samples"]) == 0:
         return None
     setup.loss.loss.check_probability(setup.settings.stop_at)
     Decoder(setup.vae).check_latent(latent["samples"])
-    return _judge(setup, latent["samples"].to(comfy.model_management.intermediate_device()))
+    return _judge(setup, setup.loss, latent["samples"].to(comfy.model_management.intermediate_device()))
 
 
 def _choose(
@@ -148,7 +151,7 @@ def _choose(
     """For each image of the batch what comes out, decoded."""
     if result == NEVER_WORSE and setup.loss is not None:
         rivals = [start] if start is not None else []
-        rivals += [_judge(setup, samples) for samples in made]
+        rivals += [_judge(setup, setup.loss, samples) for samples in made]
     else:
         rivals = [_Judged(made[0], decode_pictures(setup.vae, made[0]))]
     chosen = [start if start is not None and start.matches[i] else _best(rivals, start, i) for i in range(len(made[0]))]

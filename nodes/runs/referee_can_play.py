@@ -32,7 +32,7 @@ class Setup:
     """All that a run needs besides the latent and the seed.
 
     Attributes:
-        seeds: one an image, instead of the guider's. note: takes what the user should know.
+        seeds: one an image; none: the guider's. note: takes what the user should know.
     """
 
     vae: VAE
@@ -41,7 +41,7 @@ class Setup:
     augmentation: Augmentation | None = None
     averaging: EMARestart | None = None
     settings: LoopSettings = PAPER
-    seeds: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] = ()
     resume: State | None = None
     note: Callable[[str], None] = log
 
@@ -61,7 +61,9 @@ class RefereeCanPlay(comfy.samplers.Sampler):
         latent_format = model_wrap.inner_model.latent_format
         check_family(latent_format, self.setup.vae, self.model_input)
         settings = replace(self.setup.settings, steps=len(sigmas) - 1)
-        setup = replace(self.setup, settings=settings, seeds=self.setup.seeds or extra_args.get("seed") or 0)
+        seed = extra_args.get("seed") or 0
+        seeds = self.setup.seeds or tuple((seed + i) % 2**64 for i in range(len(noise)))
+        setup = replace(self.setup, settings=settings, seeds=seeds)
         denoiser = GuidedDenoiser(model_wrap, extra_args, denoise_mask)
 
         def on_step(step: Step) -> bool | None:

@@ -15,7 +15,7 @@ from ...referee_core.losses import MicroBatch
 from ...referee_core.methods.gradient_guidance import GuidanceSettings, Judged
 from ...referee_core.methods.iterated_linearisation import Linearised, rounds
 from ...referee_core.record import LOSS, Step
-from ..bridge.gradients.block import differentiable
+from ..bridge.gradients.block import Kept, differentiable
 from ..bridge.gradients.memory import memory_for
 from ..bridge.gradients.model import DifferentiableModel
 from ..bridge.gradients.vae import Decoder
@@ -98,7 +98,8 @@ class _Run:
         self.decoder = Decoder(setup.vae)
         self.decoder.check_latent(torch.empty(shape, device="meta"))
         self.streams = streams_of(extra_args.get("seed") or 0, shape[0])
-        self.passages, self.kept = [], {}
+        self.passages: list[DifferentiableModel] = []
+        self.kept: Kept = {}
         if setup.settings.gradient == "look-ahead":
             self.passages = [DifferentiableModel(guider.model_patcher)]
 

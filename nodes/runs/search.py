@@ -90,7 +90,7 @@ class Attempts:
             group = seeds[done : done + self._size(done, len(seeds) - done)]
             try:
                 with memory_for("sampling", "Use a smaller picture, or lower at_once."):
-                    samples = self._sample(group, goes_on)
+                    samples: Sequence[torch.Tensor | None] = self._sample(group, goes_on)
             except OUT_OF_MEMORY:
                 if len(group) == 1:
                     raise

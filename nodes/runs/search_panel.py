@@ -53,7 +53,7 @@ class SearchProgress(Panel):
         self.show("\n".join([text, *notes]))
         self.move_bar(self.attempts * self.steps, self.attempts * self.steps)
 
-    def status(self, at_once: int, done: int) -> str:
+    def status(self, at_once: int, done: float) -> str:
         """One line: "attempt 5/8 · best match 0.94 (seed 3) · 0:52 left"."""
         first, last = min(self.tried + 1, self.attempts), min(self.tried + at_once, self.attempts)
         parts = [f"attempt {first}/{self.attempts}" if first >= last else f"attempts {first}-{last}/{self.attempts}"]

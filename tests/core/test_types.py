@@ -1,4 +1,4 @@
-"""The core's types are right, as mypy sees them."""
+"""The types are right, as mypy sees them: the core's strictly."""
 
 import subprocess
 import sys

@@ -44,7 +44,8 @@ class Passage(Protocol):
 class Network:
     """A referee's network as a Passage; the referee itself says what it needs (see ``fit_to_memory``)."""
 
-    precision, writes_in_place = None, False
+    precision: torch.dtype | None = None
+    writes_in_place: bool = False
 
     def __init__(self, patcher: ModelPatcher):
         self.patcher = patcher

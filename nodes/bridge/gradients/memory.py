@@ -89,8 +89,8 @@ def fit_to_memory(
                     passage.checkpoint(undo)
                 free -= passage.memory_required(shape, checkpointing=short)
             for referee, texts in loss.by_referee() if loss else ():
-                costs = (referee.activation_bytes(on, len(texts)) for on in (False, True))
-                fits, on = plan(size, *costs, free)
+                plain, checkpointed = (referee.activation_bytes(on, len(texts)) for on in (False, True))
+                fits, on = plan(size, plain, checkpointed, free)
                 undo.callback(setattr, referee, "checkpointing", referee.checkpointing)
                 referee.checkpointing = on
                 size = min(size, fits)

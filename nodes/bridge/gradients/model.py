@@ -20,7 +20,8 @@ class DifferentiableModel:
         ValueError: the weights are quantised, or computed outside PyTorch.
     """
 
-    precision, writes_in_place = None, True
+    precision: torch.dtype | None = None
+    writes_in_place: bool = True
 
     def __init__(self, patcher: ModelPatcher):
         self.patcher, self.network = patcher, patcher.model.diffusion_model

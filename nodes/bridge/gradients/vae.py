@@ -31,7 +31,7 @@ class Decoder:
         ValueError: the VAE decodes audio, several frames at once, or something other than RGB or RGBA.
     """
 
-    writes_in_place = False
+    writes_in_place: bool = False
 
     def __init__(self, vae: VAE):
         if vae.first_stage_model is None:
@@ -70,8 +70,8 @@ class Decoder:
         SD's autoencoder keeps 365 thousand numbers for each latent pixel, 90 thousand when its blocks are checkpointed
         (and one block at work); ComfyUI counts 139 thousand for the decode alone.
         """
-        shape = (*shape[:2], *(1,) * self.video, *shape[-2:])
-        return (1.5 if checkpointing else 3) * self._memory_used(shape, self.dtype)
+        one_frame = (*shape[:2], *(1,) * self.video, *shape[-2:])
+        return (1.5 if checkpointing else 3) * self._memory_used(one_frame, self.dtype)
 
     def checkpoint(self, undo: ExitStack) -> None:
         checkpoint_blocks((m for m in self.module.modules() if type(m).__name__ in CHECKPOINTED), undo)

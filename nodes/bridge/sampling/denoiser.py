@@ -80,7 +80,7 @@ class GuidedDenoiser:
         """The prediction for those images of the batch, which are of one level."""
         first, here, batch = level[list(rows[:1])], list(rows), len(x)
         lower = self.levels.to(first)
-        shown = {"sample_sigmas": torch.cat([first, lower[lower < first]])}
+        shown: dict[str, Any] = {"sample_sigmas": torch.cat([first, lower[lower < first]])}
         if len(rows) < batch:  # where packs look for an image's place in the batch
             shown["ad_params"] = {"sub_idxs": here, "full_length": batch, "context_length": len(rows)}
         options = self.options | {"transformer_options": self.options.get("transformer_options", {}) | shown}
@@ -118,7 +118,8 @@ class GuidedDenoiser:
 
     def _controls(self) -> list:
         """Each ControlNet once, the ones behind it and its copies on other cards too."""
-        todo, found = [c.get("control") for c in self._each_cond()], []
+        todo: list[ControlBase | None] = [c.get("control") for c in self._each_cond()]
+        found: list[ControlBase] = []
         while todo:
             control = todo.pop()
             if control is not None and all(control is not c for c in found):

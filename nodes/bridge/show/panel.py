@@ -4,6 +4,7 @@ import base64
 import io
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 import comfy.model_management
 import comfy.utils
@@ -34,6 +35,9 @@ def format_time(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
+P = TypeVar("P", bound="Panel")
+
+
 class Panel:
     """What every run shows on its node: a status line, a picture, a chart and ComfyUI's progress bar.
 
@@ -55,7 +59,7 @@ class Panel:
         self.place = "before the first step"
         self.run = None if node_id is None else begin(workflow_id(extra_pnginfo), node_id, points)
 
-    def __enter__(self) -> "Panel":
+    def __enter__(self: P) -> P:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
