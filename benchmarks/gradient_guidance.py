@@ -21,8 +21,10 @@ from typing import NamedTuple
 
 import torch
 
+from referee_core.interfaces import NoiseLevel
 from referee_core.methods.gradient_guidance import GuidanceSettings, TrustRegion, guided
 from referee_core.methods.iterated_linearisation import Linearised, Round, rounds, score_matching
+from referee_core.sampling import ddim
 
 RESULTS = Path(__file__).parent / "results" / "gradient-guidance"
 PLOT = Path(__file__).parents[1] / "web" / "docs" / "images" / "gradient_guidance.png"
@@ -105,12 +107,10 @@ def noise_levels() -> torch.Tensor:
 
 
 def ddpm(predict: Callable, x: torch.Tensor, sigmas: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    """Samples by DDPM in k-space, where q(x_(t-1) | x_t, x0) has the mean x0 + (s/sigma)^2 (x - x0)."""
-    for sigma, s in zip(sigmas[:-1], sigmas[1:], strict=True):
-        z = predict(x, sigma.expand(len(x)))
-        noise = torch.randn(x.shape, generator=g, **F64)
-        x = z + (s / sigma) ** 2 * (x - z) + s * (1 - (s / sigma) ** 2).sqrt() * noise
-    return x
+    """Samples by DDPM, which is ancestral sampling; in k-space."""
+    levels = [NoiseLevel(torch.ones_like(sigma), sigma, sigma) for sigma in sigmas[:-1]]
+    *_, z = ddim(predict, x, levels, 1.0, lambda x: torch.randn(x.shape, generator=g, **F64))
+    return z
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ searches with and without pruning from these verdicts, at equal cost.
 
 import argparse
 import random
+from functools import partial
 
 import torch
 
 from referee_core.demo.captions import caption
 from referee_core.demo.components import load_components
-from referee_core.demo.judge import judge
 from referee_core.demo.storage import path
 from referee_core.losses import bind
 from referee_core.methods.search import VIEWS, better_half, judge_views
 from referee_core.randomness import generators, randn_like
 from referee_core.referees.blip2.weights import load
-from training.made import ddim
+from referee_core.sampling import ddim, spaced_levels
+from training.judge import judge
 
 from .obedience.cost import Calls
 from .obedience.prompts import CATEGORIES, prompts
@@ -36,9 +37,9 @@ def verdicts(models, referee, scene, seeds: range, steps: int) -> tuple[list[lis
     loss, decode = bind(referee, text, itm=1.0, caption=1.0), models.decoder()
     streams = generators(list(seeds), ("noise", "views"))
     x = randn_like(torch.zeros(len(seeds), 4, 16, 16), streams["noise"])
-    seen = []
+    denoiser, draw, seen = models.guided(text, cfg=CFG), partial(randn_like, streams=streams["noise"]), []
     with torch.no_grad():
-        for done, z in enumerate(ddim(models.guided(text, cfg=CFG), x, steps, 1.0, streams["noise"]), start=1):
+        for done, z in enumerate(ddim(denoiser, x, spaced_levels(denoiser, steps), 1.0, draw), start=1):
             if done * 10 % steps == 0:
                 images = decode(z).clamp(0, 1)
                 seen.append([

@@ -49,8 +49,8 @@ def judged(png: bytes):
     """What the judge sees in a picture."""
     from PIL import Image
 
-    from referee_core.demo.judge import judge
     from referee_core.plots import to_tensor
+    from training.judge import judge
 
     return judge(to_tensor(Image.open(io.BytesIO(png))))
 

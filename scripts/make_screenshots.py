@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from . import workflow_notes as notes
+from .graphs.parts import DEMO, SEED, encoded
 from .make_subgraph import NAME, behind_ksampler
-from .make_workflows import DEMO, SEED, encoded
 from .server import PACK, Server
 from .workflow import Workflow
 

@@ -68,7 +68,7 @@ def target_of(links: list[dict], edge: Node, name: str, nodes: list[Node]) -> li
 
 
 def make_subgraph(info: dict, path: Path, judged: Callable, preset: dict) -> None:
-    """Write the subgraph's file. ``judged`` and ``preset`` are the example graphs' own (make_workflows)."""
+    """Write the subgraph's file. ``judged`` and ``preset`` are the example graphs' own (graphs/parts.py)."""
     values = {"prompt": "", "steps": STEPS, "seed": 0, "t_max": preset["t_max"]}
     w, edge, optimizer = build(info, judged, preset, values)
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")

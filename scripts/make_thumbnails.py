@@ -10,9 +10,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from . import make_workflows as graphs
 from . import workflow_notes as notes
 from .demo import RESULTS, demo_graph, judged, run_demo
+from .graphs import parts
 from .server import Server
 from .workflow import Workflow, to_api
 
@@ -35,11 +35,11 @@ def changed(server: Server, png: bytes) -> bytes:
     mask = w.add("MaskComposite", destination=nothing, source=half, x=left, y=0, operation="add")
     encode = w.add("VAEEncode", pixels=image, vae=models.out("vae"))
     latent = w.add("SetLatentNoiseMask", samples=encode, mask=mask)
-    positive, negative = graphs.encoded(w, models.out("clip"), CHANGED)
-    prior = w.add("RefereeSDSGuidance", model=models, positive=positive, negative=negative, **graphs.DEMO["prior"])
-    loss, regularizers = graphs.judged(w, models.out("referee"), CHANGED, graphs.DEMO)
+    positive, negative = parts.encoded(w, models.out("clip"), CHANGED)
+    prior = w.add("RefereeSDSGuidance", model=models, positive=positive, negative=negative, **parts.DEMO["prior"])
+    loss, regularizers = parts.judged(w, models.out("referee"), CHANGED, parts.DEMO)
     inputs = {"vae": models.out("vae"), "latent_image": latent, "seed": SEED, "loss": loss, "prior": prior}
-    result = w.add("RefereeOptimizer", **inputs, **regularizers, **graphs.DEMO["loop"])
+    result = w.add("RefereeOptimizer", **inputs, **regularizers, **parts.DEMO["loop"])
     w.add("SaveImage", images=result.out("image"), filename_prefix="after")
     w.place("", w.nodes)
     (output,) = server.run(to_api(json.loads(w.text()), info)).values()
@@ -90,6 +90,8 @@ def main() -> None:
         notes.GUIDED: sheet(*guided, columns=2),
         notes.GUIDED_SD15: sheet(guided[0], columns=1),
         notes.GUIDED_FLUX: sheet(guided[0], columns=1),
+        notes.GUIDED_SDXL: sheet(guided[0], columns=1),
+        notes.GUIDED_QWEN: sheet(guided[0], columns=1),
     }
     for name, picture in thumbnails.items():
         picture.save(notes.template(name, ".jpg"), quality=88)

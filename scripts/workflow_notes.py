@@ -6,6 +6,8 @@ search looks through. The search hardly sees words that begin after the first 33
 A line break inside a paragraph or list item of a note is only for this file.
 """
 
+from collections.abc import Iterable
+
 from .server import PACK
 
 QUICK = "Referee - 1 Quick demo"
@@ -20,6 +22,8 @@ SEARCH = "Referee - 9 Search until it obeys"
 GUIDED = "Referee - 10 Guided sampling"
 GUIDED_SD15 = "Referee - 11 Guided, SD 1.5 with BLIP-2"
 GUIDED_FLUX = "Referee - 12 Guided, Flux with BLIP-2"
+GUIDED_SDXL = "Referee - 13 Guided, SDXL with BLIP-2"
+GUIDED_QWEN = "Referee - 14 Guided, Qwen-Image, BLIP-2"
 WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH, GUIDED)
 
 
@@ -37,7 +41,18 @@ FLUX = {
     "clip_l.safetensors": ("https://huggingface.co/comfyanonymous/flux_text_encoders", "text_encoders", ""),
     "t5xxl_fp16.safetensors": ("https://huggingface.co/comfyanonymous/flux_text_encoders", "text_encoders", ""),
     "ae.safetensors": ("https://huggingface.co/Comfy-Org/Lumina_Image_2.0_Repackaged", "vae", "split_files/vae/"),
-}  # page, folder of ComfyUI's models, folder on the page
+}
+SDXL = {
+    "sd_xl_base_1.0.safetensors": ("https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0", "checkpoints", "")
+}
+QWEN_PAGE = "https://huggingface.co/Comfy-Org/Qwen-Image_ComfyUI"
+QWEN = {
+    "qwen_image_fp8_e4m3fn.safetensors": (QWEN_PAGE, "diffusion_models", "split_files/diffusion_models/"),
+    "qwen_2.5_vl_7b_fp8_scaled.safetensors": (QWEN_PAGE, "text_encoders", "split_files/text_encoders/"),
+    "qwen_image_vae.safetensors": (QWEN_PAGE, "vae", "split_files/vae/"),
+}
+FILES_OF = FLUX | SDXL | QWEN
+"""By name: page, folder of ComfyUI's models, folder on the page."""
 CAPTION_HEAD = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2/blip2_pretrained.pth"
 
 
@@ -46,8 +61,14 @@ def downloads(page: str, name: str, directory: str, folder: str = "") -> list[di
     return [{"name": name, "url": f"{page}/resolve/main/{folder}{name}", "directory": directory}]
 
 
-def flux(*names: str) -> list[dict]:
-    return [entry for name in names for entry in downloads(FLUX[name][0], name, *FLUX[name][1:])]
+def files(*names: str) -> list[dict]:
+    return [entry for name in names for entry in downloads(FILES_OF[name][0], name, *FILES_OF[name][1:])]
+
+
+def listed(title: str, names: Iterable[str]) -> str:
+    """The files for a note, a line each."""
+    lines = (f"- **{title}**, [{name}]({FILES_OF[name][0]}), into `models/{FILES_OF[name][1]}`" for name in names)
+    return "\n".join(["\nThe editor offers what is missing when the graph opens.\n", *lines, ""])
 
 
 QUICK_ABOUT = """
@@ -193,9 +214,20 @@ SD 3.5, Flux, Qwen-Image and others, quantised ones (fp8, GGUF) too, as long as 
 - Memory: the diffusion model makes room for VAE and BLIP-2 as ComfyUI finds it necessary.
 - Published Flux weights have not been run with this pack.
 """
-FLUX_FILES = "\nThe editor offers what is missing when the graph opens.\n\n" + "".join(
-    f"- **Flux.1 dev**, [{name}]({page}), into `models/{directory}`\n" for name, (page, directory, _) in FLUX.items()
-)
+GUIDED_SDXL_ABOUT = """
+The same with SDXL: the checkpoint, KSampler as usual, and **Referee Guidance** between them.
+
+- **gradient**: *look-ahead* passes through the diffusion model too, and obeys better where several objects are to keep
+their own colours. Three times its time, more memory.
+- Published SDXL weights have not been run with this pack.
+"""
+GUIDED_QWEN_ABOUT = """
+The same with Qwen-Image, whose steps are so long that the referee's part in them hardly counts. The weights are fp8, so
+**gradient** stays at *prediction*.
+
+- Qwen-Image alone obeys well. What is left to the referee is where it still mixes things up, as with many objects.
+- Published Qwen-Image weights have not been run with this pack.
+"""
 FILES = f"""
 The editor offers what is missing when the graph opens. Or, in ComfyUI's folder:
 

@@ -14,7 +14,6 @@ from diffusers import DDIMScheduler
 from torch import nn
 
 from referee_core.demo.captions import PLURALS, VAGUE, caption, false_scene
-from referee_core.demo.judge import judge
 from referee_core.demo.models import (
     NOISE_SCHEDULE,
     VAE,
@@ -24,6 +23,7 @@ from referee_core.demo.models import (
 )
 from referee_core.demo.storage import save
 from referee_core.demo.world import CATEGORIES, Scene, is_held_out, scenes
+from training.judge import judge
 
 from . import common
 from .pictures import Pictures, training_set

@@ -7,7 +7,7 @@ judge does not is worth most: a referee that can be fooled limits every method.
 import os
 import random
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,7 +16,6 @@ import torch
 from referee_core.augment import Augmentation
 from referee_core.demo.captions import caption
 from referee_core.demo.components import load_components
-from referee_core.demo.judge import judge
 from referee_core.demo.storage import path as weights_path
 from referee_core.demo.world import CATEGORIES, scenes
 from referee_core.hosts.diffusers import Components
@@ -27,7 +26,9 @@ from referee_core.optimisation import norm, of_length
 from referee_core.priors.sds import SDS
 from referee_core.randomness import generators, randn_like
 from referee_core.referees.blip2.weights import load as load_referee
+from referee_core.sampling import ddim, spaced_levels
 from referee_core.schedules import Schedule
+from training.judge import judge
 
 from . import common
 from .pictures import UNKNOWN, Pictures, as_bytes, no_cover, training_set
@@ -59,36 +60,6 @@ def noised(state_dir: Path) -> Pictures:
     return Pictures.load(path)
 
 
-def ddim(
-    denoiser: Denoiser,
-    x: torch.Tensor,
-    steps: int,
-    eta: float,
-    streams: list[torch.Generator],
-    move: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
-) -> Iterator[torch.Tensor]:
-    """DDIM (ancestral with eta 1) from noise x [B, C, h, w]: yields each step's prediction of the latent, the last of
-    which is the result.
-
-    Args:
-        streams: one a sample. move: (prediction, predicted noise) -> the prediction to go on with.
-    """
-    levels = torch.linspace(999, -1, steps + 1).round().long()
-    for t, after in zip(levels[:-1], levels[1:], strict=True):
-        alpha, sigma, level = (v[0].float() for v in denoiser.noise_levels(t[None]))
-        z = denoiser(x, level.expand(len(x)).long())
-        eps = (x - alpha * z) / sigma
-        if move is not None:
-            z = move(z, eps)
-        yield z
-        if after < 0:
-            return
-        next_alpha, next_sigma, _ = (v[0].float() for v in denoiser.noise_levels(after[None]))
-        fresh = eta * (next_sigma / sigma) * (1 - (alpha / next_alpha) ** 2).clamp(min=0).sqrt()
-        kept = (next_sigma**2 - fresh**2).clamp(min=0).sqrt()
-        x = next_alpha * z + kept * eps + fresh * randn_like(x, streams)
-
-
 def sampled(models: Components, prompt: str, loss: RefereeLoss | None, rng: random.Random) -> torch.Tensor:
     """DDIM samples [B, 3, S, S] with random settings; with a loss, each step's prediction of the picture is moved down
     the loss's gradient by a share of the step, in the end too."""
@@ -102,7 +73,9 @@ def sampled(models: Components, prompt: str, loss: RefereeLoss | None, rng: rand
         return z - of_length(g, share * norm(eps - z))
 
     x = randn_like(torch.zeros(BATCH, 4, 16, 16, device=common.device()), streams["noise"])
-    *_, z = ddim(models.guided(prompt, cfg=cfg), x, steps, eta, streams["noise"], down if loss else None)
+    denoiser = models.guided(prompt, cfg=cfg)
+    draw = partial(randn_like, streams=streams["noise"])
+    *_, z = ddim(denoiser, x, spaced_levels(denoiser, steps), eta, draw, down if loss else None)
     with torch.no_grad():
         return decode(z).clamp(0, 1)
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from referee_core.demo.captions import describe
-from referee_core.demo.drawing import draw
 from referee_core.demo.models import REFEREE
 from referee_core.demo.world import OBJECTS, SIZE, Object, Point, Scene, random_objects
+from training.drawing import draw
 
 COUNT = 30_000
 SHARES = {"single": 0.08, "pair": 0.14, "relation": 0.22, "three": 0.24, "number": 0.16, "crowd": 0.16}

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from referee_core.demo.judge import judge
 from referee_core.demo.models import VAE, build_vae
 from referee_core.demo.storage import save
+from training.judge import judge
 
 from . import common
 from .pictures import Pictures, paint, training_set

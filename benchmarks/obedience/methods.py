@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from scripts.make_workflows import DEMO, PAPER
+from scripts.graphs.parts import DEMO, PAPER
 from scripts.server import Graph
 
 from .cost import Calls

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from PIL import Image
 
 from referee_core.demo.captions import caption
-from referee_core.demo.judge import judge
 from referee_core.demo.world import Scene
 from referee_core.plots import to_tensor
 from scripts.server import Graph, Server
 from scripts.workflow import default_of, inputs_of, is_widget
+from training.judge import judge
 
 from .methods import Method
 

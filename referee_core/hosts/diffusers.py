@@ -9,6 +9,7 @@ import torch
 
 from ..frozen import Frozen
 from ..interfaces import NoiseLevel
+from ..prompt_tokens import keep
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,20 @@ class Components:
     scheduler: Any
     encode: Callable[[str], torch.Tensor]
 
-    def guided(self, prompt: str, negative: str = "", cfg: float = 30.0) -> "GuidedUNet":
-        """The UNet guided by a prompt, as the core's Denoiser."""
+    def guided(
+        self,
+        prompt: str,
+        negative: str = "",
+        cfg: float = 30.0,
+        insert: Callable[[torch.Tensor], torch.Tensor] = keep,
+    ) -> "GuidedUNet":
+        """The UNet guided by a prompt, as the core's Denoiser. insert: puts learned tokens around the prompt."""
         kind = self.scheduler.config.prediction_type
         if kind not in ("epsilon", "v_prediction"):
             raise ValueError(f"the scheduler's prediction_type is {kind!r}; epsilon and v_prediction are known")
         v_prediction = kind == "v_prediction"
-        return GuidedUNet(
-            self.unet, self.scheduler.alphas_cumprod, self.encode(prompt), self.encode(negative), cfg, v_prediction
-        )
+        positive = insert(self.encode(prompt))
+        return GuidedUNet(self.unet, self.scheduler.alphas_cumprod, positive, self.encode(negative), cfg, v_prediction)
 
     def decoder(self) -> Callable[[torch.Tensor], torch.Tensor]:
         return decoder(self.vae)
@@ -92,17 +98,25 @@ class GuidedUNet:
     def noise_levels(self, t: torch.Tensor) -> NoiseLevel:
         return NoiseLevel(self.alphas[t], self.sigmas[t], level=t)
 
-    @torch.no_grad()
     def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         t = level.cpu().long()
-        texts = [self.positive] if self.cfg == 1 else [self.negative, self.positive]
-        dtype, n = self.unet.dtype, len(texts)
-        context = torch.cat([c.expand(len(x), -1, -1) for c in texts]).to(dtype)
-        predictions = self.unet(x.repeat(n, 1, 1, 1).to(dtype), t.to(x.device).repeat(n), context).sample
-        first, *cond = predictions.to(x.dtype).chunk(n)
-        predicted = first + self.cfg * (cond[0] - first) if cond else first
+        if self.cfg == 1:
+            predicted = self._predict(x, t, self.positive)
+        elif self.negative.shape[1] == self.positive.shape[1]:
+            texts = torch.cat([c.expand(len(x), -1, -1) for c in (self.negative, self.positive)])
+            uncond, cond = self._predict(x.repeat(2, 1, 1, 1), t.repeat(2), texts).chunk(2)
+            predicted = uncond + self.cfg * (cond - uncond)
+        else:
+            uncond, cond = (self._predict(x, t, text) for text in (self.negative, self.positive))
+            predicted = uncond + self.cfg * (cond - uncond)
         alpha, sigma = (v[t].to(x).view(-1, 1, 1, 1) for v in (self.alphas, self.sigmas))
         return alpha * x - sigma * predicted if self.v_prediction else (x - sigma * predicted) / alpha
+
+    def _predict(self, x: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """What the UNet says, in x's precision. text: [B or 1, L, D]."""
+        dtype = self.unet.dtype
+        text = text.expand(len(x), -1, -1).to(dtype)
+        return self.unet(x.to(dtype), t.to(x.device), text).sample.to(x.dtype)
 
 
 def decoder(vae: Any) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -41,6 +41,7 @@ class SDS:
         if not 0 <= self.t_min <= self.t_max <= 999:
             raise ValueError(f"SDS timesteps need 0 <= t_min <= t_max <= 999, got {self.t_min} and {self.t_max}")
 
+    @torch.no_grad()
     def gradient(self, z: torch.Tensor, progress: float, streams: Sequence[torch.Generator]) -> torch.Tensor:
         """g_sds for latents z [B, C, ...]; image i draws its timestep and noise from streams[i] (on the CPU)."""
         t = torch.stack([torch.randint(self.t_min, self.t_max + 1, (), generator=g) for g in streams])

@@ -13,7 +13,8 @@ from PIL import Image
 from comfyui.conftest import watch
 from scripts import workflow_notes as notes
 from scripts.demo import RESULTS, SHEETS, demo_graph, judged, run_demo
-from scripts.make_workflows import GRAPHS, PLAIN
+from scripts.graphs.parts import PLAIN
+from scripts.make_workflows import GRAPHS
 from scripts.server import PACK, PromptError
 from scripts.workflow import NOTES, to_api
 
@@ -21,8 +22,9 @@ FILES = sorted((PACK / "workflows").glob("*.json"))
 MISSING = {"ckpt_name", "referee_name", "unet_name", "clip_name1", "clip_name2", "vae_name"}
 LOADERS = {
     "CheckpointLoaderSimple": "checkpoints", "RefereeLoader": "referee", "UNETLoader": "diffusion_models",
-    "DualCLIPLoader": "text_encoders", "VAELoader": "vae",
+    "CLIPLoader": "text_encoders", "DualCLIPLoader": "text_encoders", "VAELoader": "vae",
 }  # fmt: skip
+GUIDED = (notes.GUIDED_SD15, notes.GUIDED_FLUX, notes.GUIDED_SDXL, notes.GUIDED_QWEN)
 each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 
 
@@ -57,8 +59,10 @@ def test_names_are_safe_in_file_systems_and_addresses(path):
         ("until it obeys", [notes.SEARCH]),
         ("side by side", [notes.COMPARISON]),
         ("paper", [notes.PAPER]),
-        ("blip-2", [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.GUIDED_SD15, notes.GUIDED_FLUX]),
-        ("guided", [notes.GUIDED, notes.GUIDED_SD15, notes.GUIDED_FLUX]),
+        ("blip-2", [notes.PAPER, notes.SAMPLER, notes.EDIT, *GUIDED]),
+        ("guided", [notes.GUIDED, *GUIDED]),
+        ("sdxl", [notes.GUIDED_SDXL]),
+        ("qwen-image", [notes.GUIDED_QWEN]),
         ("flux", [notes.GUIDED_FLUX]),
         ("samplercustomadvanced", [notes.SAMPLER]),
         ("inpaint", [notes.EDIT]),

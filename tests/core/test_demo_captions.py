@@ -6,8 +6,8 @@ import random
 import pytest
 
 from referee_core.demo.captions import MISTAKES, caption, describe, false_scene, parse
-from referee_core.demo.drawing import draw
 from referee_core.demo.world import CATEGORIES, OBJECTS, Scene, random_objects, scenes
+from training.drawing import draw
 
 RED, BLUE, GREEN, ORANGE = ("red", "circle"), ("blue", "square"), ("green", "cross"), ("orange", "cross")
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from referee_core.demo.captions import MARGIN
-from referee_core.demo.drawing import coverage, draw, random_layout, render
 from referee_core.demo.world import (
     CATEGORIES,
     COLOURS,
@@ -19,6 +18,7 @@ from referee_core.demo.world import (
     random_objects,
     relation_between,
 )
+from training.drawing import coverage, draw, random_layout, render
 
 
 def test_every_random_choice_comes_from_the_given_generator():

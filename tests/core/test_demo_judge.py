@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from referee_core.demo.captions import MISTAKES, describe, false_scene
-from referee_core.demo.drawing import draw
-from referee_core.demo.judge import Contents, judge
 from referee_core.demo.world import CATEGORIES, RELATIONS, SIZE, Scene, random_objects
+from training.drawing import draw
+from training.judge import Contents, judge
 
 
 def drawn(rng: random.Random, category: str, held_out: bool = False) -> tuple[torch.Tensor, Scene]:

@@ -9,11 +9,11 @@ import torch
 
 from referee_core.demo import storage
 from referee_core.demo.models import build_vae
-from referee_core.demo.where import SIDE, Where
 from referee_core.demo.world import OBJECTS
 from referee_core.referees.blip2.weights import load as load_referee
 from training import common, diffusion, made, referee, vae
 from training.pictures import paint
+from training.where import SIDE, Where
 
 MISTAKES = ("swap", "relation", "number", "missing", "surplus")
 

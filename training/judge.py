@@ -13,8 +13,9 @@ import torch
 from kornia.color import rgb_to_lab
 from scipy import ndimage
 
+from referee_core.demo.world import COLOURS, SHAPES, SIZE, Object, Point, Scene
+
 from .drawing import coverage
-from .world import COLOURS, SHAPES, SIZE, Object, Point, Scene
 
 MIN_AREA = 120  # pixels of a 128x128 picture; the smallest object of the world covers about 360
 MIN_OVERLAP = 0.70  # intersection over union with the template

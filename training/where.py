@@ -4,11 +4,11 @@ that was trained beside it. The demo's detector."""
 import torch
 from torch import nn
 
-from ..referees.blip2.model import Blip2
-from ..referees.pixels import normalise
-from . import storage
-from .models import REFEREE
-from .world import OBJECTS, Object
+from referee_core.demo import storage
+from referee_core.demo.models import REFEREE
+from referee_core.demo.world import OBJECTS, Object
+from referee_core.referees.blip2.model import Blip2
+from referee_core.referees.pixels import normalise
 
 SIDE = REFEREE.image_size // REFEREE.patch_size
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .captions import MARGIN
-from .world import COLOURS, OBJECTS, SIZE, Object, Point, Scene, relation_between
+from referee_core.demo.captions import MARGIN
+from referee_core.demo.world import COLOURS, OBJECTS, SIZE, Object, Point, Scene, relation_between
 
 RADIUS = (14.0, 21.0)  # pixels
 TILT = math.radians(12)
