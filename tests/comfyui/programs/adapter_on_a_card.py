@@ -18,7 +18,7 @@ def learn():
 
 
 def pushed_off():
-    # the referee needs the whole card
+    """The referee needs the whole card."""
     before = mm.load_models_gpu
 
     def forgetful(models, **options):

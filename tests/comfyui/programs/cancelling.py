@@ -17,7 +17,7 @@ decoder, network = vae.first_stage_model.decoder, referee.referee.network
 
 
 def state():
-    # all that a run swaps or switches
+    """All that a run swaps or switches."""
     parts = [part for module in modules for part in module.modules()]
     tensors = [t for part in parts for t in (*part._parameters.values(), *part._buffers.values()) if t is not None]
     return (
@@ -29,7 +29,7 @@ def state():
 
 
 def cancel(at):
-    # one run in whose second step Cancel is pressed inside a stage
+    """One run in whose second step Cancel is pressed inside a stage."""
     steps, decodes, kept, pressed = [], [], [], []
 
     def press(*_):

@@ -43,7 +43,7 @@ def picture(vae, z):  # as VAE Decode shows it, [B, 3, H, W]
 
 
 def check(name, vae, z, tolerance=1e-2):
-    # against ComfyUI's own decode, and along the gradient against differences of it
+    """Against ComfyUI's own decode, and along the gradient against differences of it."""
     decoder, h = Decoder(vae), 0.1
     before = [p for p in vae.first_stage_model.parameters()]
     with d.differentiable(decoder, shape=z.shape) as block:
@@ -70,7 +70,7 @@ def check(name, vae, z, tolerance=1e-2):
 
 
 def tamper(vae):
-    # what other nodes do to a VAE: a module without parameters, a closure, another forward, norms of other groups
+    """What other nodes do to a VAE: a module without parameters, a closure, another forward, norms of other groups."""
     module = vae.first_stage_model
     colour, old = torch.tensor([0.9, 0.8, 1.1]).view(3, 1, 1), module.decoder.conv_out
     weight, bias = old.weight, old.bias

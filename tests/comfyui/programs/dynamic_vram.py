@@ -56,7 +56,7 @@ def full_size_vae():
 
 
 def changed(vae):
-    # in place, as other nodes do: norms of other groups, a closure, a LoRA
+    """In place, as other nodes do: norms of other groups, a closure, a LoRA."""
     decoder, g = vae.first_stage_model.decoder, torch.Generator().manual_seed(0)
     decoder.norm_out.num_groups = 16
     conv = decoder.conv_out.forward

@@ -15,7 +15,8 @@ SETTINGS = GuidanceSettings()
 
 
 def guide(model, settings=SETTINGS, end=1.0, views=3, loss=loss):
-    # the guided MODEL, and its guidance; what it showed last is guidance.shown
+    """The guided MODEL, and its guidance; what it showed last is guidance.shown."""
+
     def begin(steps):
         guidance.shown = Quiet()
         return guidance.shown

@@ -71,7 +71,7 @@ def message(f):
 
 
 def bare():
-    # who asks the model without a sampler
+    """Who asks the model without a sampler."""
     with torch.inference_mode():
         x, sigma = torch.zeros(1, 4, 8, 8), torch.ones(1)
         conds = {"model": model.model, "denoised": x, "input": x, "sigma": sigma, "model_options": guided.model_options}

@@ -23,7 +23,7 @@ class Ask(comfy.samplers.Sampler):
 
 
 def under(ask, model, positive, batch=1, mask=None, cfg=5.0, latent=None, guider=None):
-    # ask(denoiser, the plain guider) in the middle of a run
+    """Call ``ask(denoiser, plain guider)`` in the middle of a run."""
     if guider is None:
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(positive, negative)

@@ -51,7 +51,7 @@ for asked in (None, {}, {"workflow": None}, {"workflow": "made by a script"}, {"
 found["graphs without a name"] = sorted({data["workflow"] for data, _ in messages})
 texts.clear()
 messages.clear()
-called = panel.Progress(None, 10)
+called = panel.Progress(None, 10, None)
 called.update(step(0))
 called.finish(torch.zeros(1, 3, 8, 8), None)
 found["called"] = [list(texts), list(messages)]

@@ -15,7 +15,7 @@ found = {}
 
 
 def slopes(name):
-    # along a direction: differences of ComfyUI's own predictions, and our gradient's, kept and computed twice
+    """Along a direction: differences of ComfyUI's own predictions, and our gradient's, kept and computed twice."""
     wan = name == "Wan 2.1"  # it computes in single precision only
     dtype, h = (torch.float32, 0.02) if wan else (torch.float64, 0.01)
     generator = torch.Generator().manual_seed(1)

@@ -23,7 +23,7 @@ found = {}
 
 
 def rgba():
-    # the pack's VAE with transparency as a fourth channel
+    """The pack's VAE with transparency as a fourth channel."""
     with torch.inference_mode():
         made = load_vae()
         old = made.first_stage_model.decoder.conv_out

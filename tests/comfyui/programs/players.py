@@ -26,7 +26,7 @@ prior = LoadedPrior(model, cond, cond, 3.0, SDS)
 
 
 def play(vae=vae, loss=loss, prior=prior, latent=None, on_step=lambda *a: None, steps=2, at_once=0, **changes):
-    # the latent after a short run of the method
+    """The latent after a short run of the method."""
     settings = LoopSettings(steps=steps, tail=0, lr=Schedule(0.3, 0.15), noise=0.1, micro_batch=at_once)
     setup = sampler.Setup(vae, loss, augmentation=replace(augment.PAPER, count=4), settings=settings, **changes)
     history = History()

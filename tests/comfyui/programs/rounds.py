@@ -50,7 +50,7 @@ def sample(sampler, model=model, batch=1, seed=5, mask=None, latent=None, callba
 
 
 def predicted(model):
-    # what a MODEL makes by itself
+    """What a MODEL makes by itself."""
     return sample(comfy.samplers.sampler_object("euler"), model)
 
 

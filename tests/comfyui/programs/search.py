@@ -31,7 +31,7 @@ class Quiet:
 
 
 def run(sampler="euler", steps=4, at_once=0, worth=core.better_half, judge=None, seed=3, latent=EMPTY, **settings):
-    # all attempts, and the sizes of the batches
+    """All attempts, and the sizes of the batches."""
     settings, quiet = core.SearchSettings(**{"stop_at": 0.0, "keep": 99} | settings), Quiet()
     sigmas = comfy.samplers.calculate_sigmas(sampling_of_model, "normal", steps)
     sampler = comfy.samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler

@@ -9,7 +9,7 @@ found = {}
 
 
 def cancel(part, nth, **changes):
-    # a run in which Cancel is pressed when this part of a network is called for the nth time
+    """A run in which Cancel is pressed when this part of a network is called for the nth time."""
     calls = []
 
     def press(*_):

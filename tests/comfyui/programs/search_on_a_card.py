@@ -43,7 +43,7 @@ start = {"samples": torch.zeros(1, 4, 16, 16)}
 
 
 def attempts(at_once, stops=False):
-    # the latents of five seeds, and how many of them were begun in each batch
+    """The latents of five seeds, and how many of them were begun in each batch."""
     sizes.clear()
     mm.unload_all_models()
     with torch.inference_mode():

@@ -57,7 +57,7 @@ samplings |= {
 
 
 def output(sampling, x, level, z, eps):
-    # what the network says of x where it believes in this picture and this noise
+    """What the network says of x where it believes in this picture and this noise."""
     s = level.double().view(-1, 1, 1, 1)
     vp, data = (1 + s**2).sqrt(), getattr(sampling, "sigma_data", None)
     if isinstance(sampling, advanced.LCM):
