@@ -1,4 +1,4 @@
-"""Pieces of code inside ComfyUI's own Python world, without a server. Standard library only."""
+"""Programs inside ComfyUI's own Python world, without a server. Standard library only."""
 
 import json
 import multiprocessing
@@ -9,7 +9,7 @@ from functools import cache
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-CODE, FOUND, OUTPUT = "code.py", "found.json", "output.txt"  # in a run's folder
+FOUND, OUTPUT = "found.json", "output.txt"  # in a run's folder
 
 
 @cache
@@ -29,19 +29,19 @@ def _forks() -> BaseContext:
     return context
 
 
-def run(code: str):
-    """What the code leaves in the dictionary ``found``; each run has a process of its own. Raises if the code fails."""
+def run(program: str, **given):
+    """What a program in tests/comfyui/programs leaves in its dictionary ``found``; it reads what it is given in
+    ``programs.given``. Each run has a process of its own. Raises if the program fails."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / CODE).write_text(code)
-        process = _forks().Process(target=_execute, args=(folder,))
+        process = _forks().Process(target=_execute, args=(folder, program, given))
         process.start()
         process.join()
         assert process.exitcode == 0, (folder / OUTPUT).read_text()[-3000:]
         return json.loads((folder / FOUND).read_text())
 
 
-def _execute(folder: Path) -> None:
+def _execute(folder: Path, program: str, given: dict) -> None:
     from .loaded import execute
 
-    execute(folder)
+    execute(folder, program, given)

@@ -1,4 +1,4 @@
-"""ComfyUI on the CPU and the pack as ``pack``, loaded once: ``inside`` runs each piece of code in a fork of this."""
+"""ComfyUI on the CPU and the pack as ``pack``, loaded once: ``inside`` runs each program in a fork of this."""
 
 import contextlib
 import importlib.util
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from .environment import find_comfyui
-from .inside import CODE, FOUND, OUTPUT
+from .inside import FOUND, OUTPUT
 from .server import PACK
 
 COMFYUI = str(find_comfyui())
@@ -21,14 +21,18 @@ def enter() -> None:
     sys.path.insert(0, COMFYUI)
 
 
-def execute(folder: Path) -> None:
-    """Run the folder's code and write what it leaves in the dictionary ``found``."""
+def execute(folder: Path, program: str, given: dict) -> None:
+    """Run a program of tests/comfyui and write what it leaves in the dictionary ``found`` into the folder."""
     enter()
+    sys.path.insert(0, str(PACK / "tests" / "comfyui"))
     with (folder / OUTPUT).open("w", buffering=1) as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            found = runpy.run_path(str(folder / CODE), {"found": {}})["found"]
+            import programs
+
+            programs.given.update(given)
+            found = runpy.run_module(f"programs.{program}")["found"]
     (folder / FOUND).write_text(json.dumps(found))
 
 

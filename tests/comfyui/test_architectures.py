@@ -6,7 +6,6 @@ REFEREE_FULL_SIZE=1 in the environment it has its full depth.
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,20 +19,19 @@ from referee_core.referees.blip2.weights import save
 from scripts.server import Graph
 
 pytestmark = pytest.mark.slow
-MAKERS = (Path(__file__).parent / "random_checkpoints.py").read_text()
 
 
 @pytest.fixture(scope="module")
 def make(server):
-    """``make(folder, name, call)`` writes a file under models by a call of random_checkpoints; all are deleted."""
+    """``make(folder, name, kind, ...)`` writes a file under models by a function of random_checkpoints; all go."""
     written = []
 
-    def run(folder: str, name: str, call: str) -> str:
+    def run(folder: str, name: str, kind: str, *arguments) -> str:
         path = server.base / "models" / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if path not in written:
             written.append(path)
-            inside.run(f"{MAKERS}\npath = {str(path)!r}\n{call}")
+            inside.run("random_checkpoint", kind=kind, arguments=[str(path), *arguments])
         return name
 
     yield run
@@ -100,7 +98,7 @@ def checkpoint(graph: Graph, name: str) -> list:
     ("architecture", "kind", "size"), [("SD15", "EPS", 128), ("SD20", "V_PREDICTION", 64), ("SDXL", "EPS", 64)]
 )
 def test_checkpoints(server, latents, referee, make, architecture, kind, size):
-    name = make("checkpoints", f"{architecture}.safetensors", f"checkpoint(path, {architecture!r})")
+    name = make("checkpoints", f"{architecture}.safetensors", "checkpoint", architecture)
     before = len(server.log)
     result = run(server, latents, referee, (graph := Graph()), *checkpoint(graph, name), size=size)
     assert f"model_type {kind}\n" in server.log[before:]
@@ -114,10 +112,10 @@ def test_checkpoints(server, latents, referee, make, architecture, kind, size):
 
 
 def test_lora_and_controlnet_change_the_prior(server, latents, referee, make):
-    name = make("checkpoints", "SD15.safetensors", "checkpoint(path, 'SD15')")
+    name = make("checkpoints", "SD15.safetensors", "checkpoint", "SD15")
     lora, controlnet = (
-        make("loras", "lora.safetensors", "lora(path)"),
-        make("controlnet", "cn.safetensors", "controlnet(path)"),
+        make("loras", "lora.safetensors", "lora"),
+        make("controlnet", "cn.safetensors", "controlnet"),
     )
 
     def prior_only(lora_strength: float = 0.0, control_strength: float = 0.0) -> torch.Tensor:
@@ -153,8 +151,8 @@ def test_lora_and_controlnet_change_the_prior(server, latents, referee, make):
 
 
 def test_a_flow_model_with_16_channels(server, latents, referee, make):
-    unet = make("diffusion_models", "sd3.safetensors", "sd3(path, 128, 128)")
-    vae = make("vae", "vae16.safetensors", "write(path, autoencoder(16))")
+    unet = make("diffusion_models", "sd3.safetensors", "sd3", 128, 128)
+    vae = make("vae", "vae16.safetensors", "vae", 16)
     graph = Graph()
     clip = graph.add("RefereeDemoModels")[1]
     model = graph.add("UNETLoader", unet_name=unet, weight_dtype="default")[0]

@@ -152,33 +152,11 @@ def test_the_first_folder_that_can_be_written_is_taken(full_disk):
     assert (full_disk.base / "models" / "referee" / "elsewhere.safetensors").is_file()
 
 
-FULL = """
-import resource
-from pathlib import Path
-from pack.nodes.bridge.models.referee_files import convert_referee, writable
-source, folder = Path({source!r}), Path({folder!r})
-try:
-    writable(["/proc/referee", str(source)])
-except ValueError as error:
-    found["nowhere"] = str(error)
-limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # no file may be larger, as on a full disk
-try:
-    convert_referee(str(source), [str(folder)], "late", None)
-except ValueError as error:
-    found["full"] = str(error)
-found["begun"] = [path.name for path in folder.iterdir()]
-resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-found["then"] = convert_referee(str(source), [str(folder)], "late", None)
-found["ended"] = [path.name for path in folder.iterdir()]
-"""
-
-
 def test_a_full_disk_and_folders_without_right_are_said_in_words(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "target").mkdir()
     source = put_lavis(tmp_path / "source", *read_lavis())
-    found = inside.run(FULL.format(source=str(source), folder=str(tmp_path / "target")))
+    found = inside.run("full_disk", source=str(source), folder=str(tmp_path / "target"))
     assert "/proc/referee" in found["nowhere"] and "extra_model_paths.yaml" in found["nowhere"]
     assert "Errno" not in found["nowhere"] + found["full"]
     assert "late.safetensors" in found["full"] and "run again" in found["full"]

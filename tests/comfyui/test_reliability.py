@@ -73,27 +73,8 @@ def test_cancelling_over_http_leaves_the_next_run_right(server, latents):
     assert torch.equal(latents(method(seed=41))["run"], before)
 
 
-OUT_OF_MEMORY = """
-from pack.referee_core.out_of_memory import OUT_OF_MEMORY
-
-def full(*a, **k):
-    raise OUT_OF_MEMORY("CUDA out of memory")
-
-for name, module in {"vae": vae.first_stage_model.decoder, "model": model.model.diffusion_model}.items():
-    module.forward, forward = full, module.forward
-    try:
-        play()
-        found[name] = "no error"
-    except OUT_OF_MEMORY as error:
-        found[name] = str(error)
-    finally:
-        module.forward = forward
-found["after"] = bool(torch.isfinite(play()).all())
-"""
-
-
 def test_out_of_memory_says_where_and_what_to_lower():
-    found = inside.run(inside.PLAYERS + OUT_OF_MEMORY)
+    found = inside.run("out_of_memory")
     assert "VAE" in found["vae"] and "smaller" in found["vae"]
     assert "'model'" in found["model"] and "smaller" in found["model"]
     assert found["after"]

@@ -2,15 +2,18 @@
 
 Its tensors claim to lie on a device of their own and compute on the CPU. What a card refuses is refused here:
 operations on tensors of both sides (single numbers apart) and allocations beyond its size. Backward passes run in a
-thread of their own.
+thread of their own. Importing this plugs it in, for the time of the program.
 """
 
 import weakref
 
+import comfy.model_management as mm
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from pack.nodes.bridge.gradients import stand_ins
 
 BETWEEN = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
 
@@ -115,16 +118,8 @@ for name in ("empty_strided", "copy_"):  # what PyTorch's own C++ code calls, pa
 Factory().__enter__()
 
 
-def plug_in(state: str = "NORMAL_VRAM", reserved: int = 0) -> Memory:
-    """Give ComfyUI the card, from now on, and return its memory (endless until one is set).
-
-    Args:
-        state: ComfyUI's VRAM state. reserved: what ComfyUI leaves free, instead of its 1.2 GB.
-    """
-    import comfy.model_management as mm
-
-    from ...nodes.bridge.gradients import stand_ins
-
+def plug_in() -> None:
+    """Give ComfyUI the card, whose memory is endless until a size is set, and nothing of it is kept free."""
     main_memory, ordinary = mm.get_free_memory, stand_ins.ordinary
 
     def free(device=None, torch_free_too=False):
@@ -132,11 +127,13 @@ def plug_in(state: str = "NORMAL_VRAM", reserved: int = 0) -> Memory:
             return main_memory(device, torch_free_too)
         return (memory.free, memory.free) if torch_free_too else memory.free
 
-    mm.cpu_state, mm.vram_state = mm.CPUState.GPU, mm.VRAMState[state]
+    mm.cpu_state, mm.vram_state = mm.CPUState.GPU, mm.VRAMState.NORMAL_VRAM
     mm.is_nvidia, mm.MIN_WEIGHT_MEMORY_RATIO = (lambda: False), 0.0
     mm.get_torch_device, mm.get_all_torch_devices = (lambda: CARD), (lambda exclude_current=False: [CARD])
     mm.get_free_memory, mm.get_total_memory = free, (lambda device=None, torch_total_too=False: memory.size)
-    mm.minimum_inference_memory, mm.EXTRA_RESERVED_VRAM = (lambda: reserved), reserved
+    mm.minimum_inference_memory, mm.EXTRA_RESERVED_VRAM = (lambda: 0), 0
     mm.should_use_fp16 = mm.should_use_bf16 = lambda *a, **k: False
     stand_ins.ordinary = lambda t: OnCard(t.inner) if isinstance(t, OnCard) else ordinary(t)
-    return memory
+
+
+plug_in()

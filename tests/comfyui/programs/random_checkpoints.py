@@ -64,6 +64,10 @@ def autoencoder(channels: int = 4) -> dict:
         return AutoencoderKL(embed_dim=channels, ddconfig=AUTOENCODER | {"z_channels": channels}).state_dict()
 
 
+def vae(path: str, channels: int) -> None:
+    write(path, autoencoder(channels))
+
+
 def checkpoint(path: str, architecture: str) -> None:
     """A whole checkpoint: UNet, text encoders and autoencoder."""
     sizes = ARCHITECTURES[architecture]
