@@ -6,7 +6,7 @@ judge does not is worth most: a referee that can be fooled limits every method.
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +19,7 @@ from referee_core.demo.components import load_components
 from referee_core.demo.storage import path as weights_path
 from referee_core.demo.world import CATEGORIES, scenes
 from referee_core.hosts.diffusers import Components
-from referee_core.interfaces import Denoiser, Referee
+from referee_core.interfaces import Referee
 from referee_core.losses import MicroBatch, RefereeLoss, bind, loss_gradient, plain_loss
 from referee_core.methods.referee_can_play import LoopSettings, referee_can_play
 from referee_core.optimisation import norm, of_length
