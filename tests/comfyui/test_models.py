@@ -8,8 +8,6 @@ from scripts.environment import find_comfyui
 NAMES = (
     "SD 1.5", "SD 2.1", "SDXL", "SD3", "Flux", "Flux.2", "Chroma", "Z-Image", "Qwen-Image", "Krea 2", "Wan 2.1",
 )  # fmt: skip
-PICTURES = tuple(name for name in NAMES if name not in ("Flux.2", "Qwen-Image", "Krea 2", "Wan 2.1"))
-"""Those whose pictures an autoencoder of Stable Diffusion's kind decodes."""
 SINGLE = ("Krea 2", "Wan 2.1")  # which compute, in part or as a whole, in single precision whatever they are given
 
 
@@ -20,7 +18,7 @@ def slopes():
 
 @pytest.fixture(scope="module")
 def methods():
-    return inside.run("model_methods", pictures=PICTURES)
+    return inside.run("model_methods")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,7 +33,7 @@ def test_the_gradient_through_the_model_is_that_of_differences(slopes, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_guidance_search_and_optimizer_run(methods, name):
     made = methods[name]
     for gradient in ("prediction", "look-ahead"):

@@ -12,7 +12,6 @@ from pack.nodes.runs import search as searching
 from pack.nodes.runs.search_panel import SearchProgress
 from pack.referee_core.methods import search as core
 from pack.referee_core.methods.gradient_guidance import GuidanceSettings, Relative
-from programs import given
 from programs.players import loss, play, prior
 from programs.quiet import Quiet
 from programs.small_models import MODELS, autoencoder, build, known, prompt
@@ -22,7 +21,7 @@ found = {}
 
 def methods(name):
     with torch.inference_mode():
-        patcher, vae = build(name, torch.float32), autoencoder(MODELS[name][2][0])
+        patcher, vae = build(name, torch.float32), autoencoder(MODELS[name][2])
         positive, negative = prompt(name, 2), prompt(name, 3)
         latent = torch.zeros(1, *MODELS[name][2])
         noise = comfy.sample.prepare_noise(latent, 5)
@@ -73,4 +72,4 @@ def methods(name):
     return out
 
 
-found |= {name: methods(name) for name in known() if name in given["pictures"]}
+found |= {name: methods(name) for name in known()}

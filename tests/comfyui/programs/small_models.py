@@ -110,20 +110,46 @@ def prompt(name: str, seed: int) -> list:
     return [[torch.randn(1, 7, width, generator=generator), more]]
 
 
-def autoencoder(channels: int) -> comfy.sd.VAE:
-    """A narrow one of SD's kind for latents of so many channels."""
+def autoencoder(shape: tuple[int, ...]) -> comfy.sd.VAE:
+    """A narrow one for latents of this shape: of Stable Diffusion's kind, of Flux.2's (128 channels) or of Wan's
+    (video)."""
+    if len(shape) == 4:
+        return _wan()
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
+    channels, folded = (shape[0] // 4, True) if shape[0] == 128 else (shape[0], False)
     sizes = dict(
         double_z=True, z_channels=channels, resolution=64, in_channels=3, out_ch=3, ch=32, ch_mult=[1, 1, 1, 1],
         num_res_blocks=1, attn_resolutions=[], dropout=0.0,
     )  # fmt: skip
-    config, generator = {"ddconfig": sizes, "embed_dim": channels}, torch.Generator().manual_seed(0)
-    state = AutoencoderKL(**config).state_dict()
-    for key, value in state.items():
-        values = torch.randn(value.shape, generator=generator)
-        wide = value.ndim > 1
-        state[key] = values * value[0].numel() ** -0.5 if wide else 0.1 * values + float(key.endswith("weight"))
+    if folded:
+        sizes["batch_norm_latent"] = True
+    config = {"ddconfig": sizes, "embed_dim": channels}
+    state = _random(AutoencoderKL(**config).state_dict())
     vae = comfy.sd.VAE(sd=state, config={"params": config}, dtype=torch.float32)
-    vae.latent_channels = channels
+    vae.latent_channels = shape[0]
+    if folded:
+        vae.downscale_ratio = vae.upscale_ratio = 16
     return vae
+
+
+def _wan() -> comfy.sd.VAE:
+    from comfy.ldm.wan.vae import WanVAE
+
+    state = WanVAE(dim=8, z_dim=16, num_res_blocks=2, temperal_downsample=[False, True, True]).state_dict()
+    return comfy.sd.VAE(sd=_random(state), dtype=torch.float32)
+
+
+def _random(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    made, generator = {}, torch.Generator().manual_seed(0)
+    for key, value in state.items():
+        if not value.is_floating_point():
+            made[key] = torch.zeros_like(value)
+            continue
+        values = torch.randn(value.shape, generator=generator)
+        if key.endswith(("gamma", "running_var")):
+            made[key] = torch.ones_like(values)
+        else:
+            wide = value.ndim > 1
+            made[key] = values * value[0].numel() ** -0.5 if wide else 0.1 * values + float(key.endswith("weight"))
+    return made
