@@ -81,7 +81,9 @@ class Side(nn.Module):
         self.form, self.scale = form, scale
         basis = nn.Linear(rank, width, bias=False)
         start = torch.linalg.qr(torch.randn(width, rank, generator=generator))[0]
-        self.basis = orthogonal(basis) if form.orthonormal else basis
+        self.basis = (
+            orthogonal(basis, orthogonal_map="householder", use_trivialization=False) if form.orthonormal else basis
+        )
         with torch.no_grad():
             if form.orthonormal:
                 self.basis.weight = start
