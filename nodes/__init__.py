@@ -1,4 +1,4 @@
-"""The nodes, and the folder their model files live in."""
+"""The nodes, and the folders their files live in."""
 
 import os
 
@@ -10,25 +10,32 @@ from .loaders import RefereeConvert, RefereeDemoModels, RefereeLoader
 from .losses import RefereeCombineLosses, RefereeLoss
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
 from .priors import RefereeSDSGuidance
+from .prompt_files import RefereeApplyPrompt, RefereeLoadPrompt, RefereeSavePrompt
+from .prompts import RefereePromptOptimizer, RefereePromptTrainer
 from .referee_can_play import RefereeOptimizer, RefereeSampler
 from .regularizers import RefereeAugmentation, RefereeEMARestart
 from .rounds import RefereeAdapt, RefereeRounds
 from .score import RefereeScore
 from .search import RefereeSearch
+from .sockets import PROMPTS
+
+FOLDERS = {"referee": {".safetensors", ".pth", ".pt", ".bin"}, PROMPTS: {".safetensors"}}
+"""Of ComfyUI's models, with the names' endings."""
 
 
-def register_model_folder() -> None:
-    """Add models/referee without losing the folders that extra_model_paths.yaml may already have given."""
-    folder_paths.add_model_folder_path("referee", os.path.join(folder_paths.models_dir, "referee"))
-    paths, extensions = folder_paths.folder_names_and_paths["referee"]
-    folder_paths.folder_names_and_paths["referee"] = (paths, extensions | {".safetensors", ".pth", ".pt", ".bin"})
+def register_model_folders() -> None:
+    """Add the folders without losing those that extra_model_paths.yaml may already have given."""
+    for name, endings in FOLDERS.items():
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+        paths, extensions = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, extensions | endings)
 
 
 class RefereeExtension(ComfyExtension):
     async def on_load(self) -> None:
         from .bridge.show.curves import serve
 
-        register_model_folder()
+        register_model_folders()
         serve()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
@@ -48,6 +55,11 @@ class RefereeExtension(ComfyExtension):
             RefereeRounds,
             RefereeAdapt,
             RefereeSearch,
+            RefereePromptOptimizer,
+            RefereePromptTrainer,
+            RefereeSavePrompt,
+            RefereeLoadPrompt,
+            RefereeApplyPrompt,
             RefereeHistoryPlot,
             RefereeFilmstrip,
             RefereeGradientView,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
     from ..referee_core.losses import RefereeLoss
+    from ..referee_core.prompt_tokens import Inserted
 
 RefereeSocket = io.Custom("REFEREE")
 LossSocket = io.Custom("REFEREE_LOSS")
@@ -19,8 +20,10 @@ AugmentationSocket = io.Custom("REFEREE_AUGMENTATION")
 PriorSocket = io.Custom("REFEREE_PRIOR")
 AveragingSocket = io.Custom("REFEREE_AVERAGING")
 HistorySocket = io.Custom("REFEREE_HISTORY")
+PromptSocket = io.Custom("REFEREE_PROMPT")
 
 CATEGORY = "referee"
+PROMPTS = "referee_prompts"  # the folder of learned tokens in ComfyUI's models
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,15 @@ class LoadedPrior:
     negative: list
     cfg: float
     make: Callable[[Denoiser], Prior]
+
+
+@dataclass(frozen=True)
+class LoadedPrompt:
+    """REFEREE_PROMPT: learned tokens, and ComfyUI's name of the kind of model whose text encoder they are for."""
+
+    inserted: "Inserted"
+    family: str
+
+    @property
+    def widths(self) -> set[int]:
+        return {tokens.shape[-1] for tokens in self.inserted.tokens.values()}

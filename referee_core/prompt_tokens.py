@@ -43,7 +43,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Inserted:
-    """Tokens [m, d] by side, and whether they attend to the prompt."""
+    """Tokens [m, d] by side, and whether they attend to the prompt. Without any, a prompt stays the same tensor."""
 
     tokens: dict[str, torch.Tensor]
     attending: bool = False
@@ -54,6 +54,8 @@ class Inserted:
         An attending token v becomes softmax(v V0^T / sqrt(d)) V0: a mean of the prompt's own tokens. The paper says
         "parameter-free cross-attention"; this formula for it is inferred.
         """
+        if not self.tokens:
+            return prompt
         parts = {}
         for side, tokens in self.tokens.items():
             tokens = tokens.to(prompt.device, torch.float32).expand(len(prompt), -1, -1)
@@ -63,13 +65,14 @@ class Inserted:
             parts[side] = [tokens.to(prompt.dtype)]
         return torch.cat([*parts.get(PREFIX, []), prompt, *parts.get(SUFFIX, [])], dim=1)
 
+    def count(self, side: str) -> int:
+        return len(self.tokens.get(side, ()))
+
     def detach(self) -> "Inserted":
         return Inserted({side: t.detach().float().cpu().clone() for side, t in self.tokens.items()}, self.attending)
 
 
-def keep(prompt: torch.Tensor) -> torch.Tensor:
-    """No tokens at all."""
-    return prompt
+NO_TOKENS = Inserted({})
 
 
 class Side(nn.Module):
@@ -79,16 +82,9 @@ class Side(nn.Module):
         super().__init__()
         rank = min(form.rank, width)
         self.form, self.scale = form, scale
-        basis = nn.Linear(rank, width, bias=False)
-        start = torch.linalg.qr(torch.randn(width, rank, generator=generator))[0]
-        self.basis = (
-            orthogonal(basis, orthogonal_map="householder", use_trivialization=False) if form.orthonormal else basis
-        )
-        with torch.no_grad():
-            if form.orthonormal:
-                self.basis.weight = start
-            else:
-                self.basis.weight.copy_(start)
+        self.basis = nn.Parameter(torch.linalg.qr(torch.randn(width, rank, generator=generator))[0])
+        if form.orthonormal:
+            orthogonal(self, "basis", orthogonal_map="householder", use_trivialization=False)
         x, phi = (2 * torch.rand(form.count, n, generator=generator) - 1 for n in (rank, ANGLES))
         # tanh instead of the paper's clamp, which has no gradient outside its bounds
         self.coefficients = nn.Parameter(torch.atanh(x.clamp(-0.99, 0.99)) if form.bounded else x)
@@ -96,7 +92,7 @@ class Side(nn.Module):
 
     def forward(self) -> torch.Tensor:
         x = self.coefficients.tanh() if self.form.bounded else self.coefficients
-        tokens = self.basis(x)
+        tokens = x @ self.basis.mT
         return self.scale * (rotate(tokens, math.pi * self.angles.tanh()) if self.form.rotated else tokens)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from ..frozen import Frozen
 from ..interfaces import NoiseLevel
-from ..prompt_tokens import keep
+from ..prompt_tokens import NO_TOKENS, Inserted
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Components:
         prompt: str,
         negative: str = "",
         cfg: float = 30.0,
-        insert: Callable[[torch.Tensor], torch.Tensor] = keep,
+        inserted: Inserted = NO_TOKENS,
     ) -> "GuidedUNet":
-        """The UNet guided by a prompt, as the core's Denoiser. insert: puts learned tokens around the prompt."""
+        """The UNet guided by a prompt, as the core's Denoiser. inserted: learned tokens around the prompt."""
         kind = self.scheduler.config.prediction_type
         if kind not in ("epsilon", "v_prediction"):
             raise ValueError(f"the scheduler's prediction_type is {kind!r}; epsilon and v_prediction are known")
         v_prediction = kind == "v_prediction"
-        positive = insert(self.encode(prompt))
+        positive = inserted(self.encode(prompt))
         return GuidedUNet(self.unet, self.scheduler.alphas_cumprod, positive, self.encode(negative), cfg, v_prediction)
 
     def decoder(self) -> Callable[[torch.Tensor], torch.Tensor]:

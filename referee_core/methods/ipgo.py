@@ -7,8 +7,9 @@ trained, and no tokens at all are among the candidates.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -16,13 +17,12 @@ from ..augment import Augmentation
 from ..interfaces import NoiseLevel
 from ..losses import MicroBatch, RefereeLoss, expected_loss, loss_gradient
 from ..optimisation import checked_norm
-from ..prompt_tokens import Form, Inserted, PromptTokens, conformity, keep
+from ..prompt_tokens import NO_TOKENS, Form, Inserted, PromptTokens, conformity
 from ..randomness import generators, randn_like
 from ..record import LOSS, NORM, SCHEDULE, Step
 from ..sampling import Path, Predict
 
 PURPOSES = ("parameters", "views", "held-out views")
-Insert = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Subject:
 
     Attributes:
         prompt: encoded [1, L, d]. loss: the referee's, for its text.
-        condition: the diffusion model under this prompt after a function of it, with classifier-free guidance;
-            gradients pass from its predictions to what that function depends on.
+        condition: the diffusion model under this prompt with tokens around it, with classifier-free guidance; gradients
+            pass from its predictions to the tokens.
     """
 
     prompt: torch.Tensor
     loss: RefereeLoss
-    condition: Callable[[Insert], Predict]
+    condition: Callable[[Inserted], Predict]
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,21 @@ class IPGOSettings:
     micro_batch: int = 0
 
 
+class Look(NamedTuple):
+    """What the referee says of pictures of other noises, in the mean, and those of the first subject [B, 3, H, W]."""
+
+    loss: float
+    match: float | None
+    x: torch.Tensor
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """Tokens as they were after so many rounds, None for no tokens, and what the referee says of pictures that were not
-    trained: the mean loss, the mean match if it has one."""
+    """Tokens as they were after so many rounds, and what the referee says of pictures that were not trained: the mean
+    loss, the mean match if it has one."""
 
     rounds: int
-    inserted: Inserted | None
+    inserted: Inserted
     loss: float
     match: float | None
 
@@ -106,10 +114,19 @@ class Learned:
     """What a run has found so far.
 
     Attributes:
-        candidates: each look, the first without tokens. best: of them the one with the lowest loss.
+        candidates: each look, the first without tokens. best: of them the one with the highest match, which says how
+            many pictures are right; the mean loss says how wrong the wrong ones are. Without a match, the lowest loss.
+        plain_x, x: the pictures [B, 3, H, W] of the look without tokens, of the best one; of the first subject.
     """
 
-    candidates: list[Candidate]
+    candidates: list[Candidate] = field(default_factory=list)
+    plain_x: torch.Tensor | None = None
+    x: torch.Tensor | None = None
+
+    def add(self, rounds: int, inserted: Inserted, look: "Look") -> None:
+        self.candidates.append(Candidate(rounds, inserted, look.loss, look.match))
+        self.plain_x = look.x if self.plain_x is None else self.plain_x
+        self.x = look.x if self.best is self.candidates[-1] else self.x
 
     @property
     def plain(self) -> Candidate:
@@ -117,7 +134,7 @@ class Learned:
 
     @property
     def best(self) -> Candidate:
-        return min(self.candidates, key=lambda one: one.loss)
+        return min(self.candidates, key=lambda one: one.loss if one.match is None else -one.match)
 
     @property
     def stale(self) -> int:
@@ -129,6 +146,7 @@ def ipgo(
     trained: Sequence[Subject],
     held_out: Sequence[Subject],
     starts: Sequence[Start],
+    look: Start,
     sampling: Sampling,
     decode: Callable[[torch.Tensor], torch.Tensor],
     augmentation: Augmentation,
@@ -140,30 +158,31 @@ def ipgo(
     """Learn tokens for the trained subjects, in turn; yields each round. ``learned`` takes down the candidates.
 
     Args:
-        held_out: subjects of the looks, for one prompt the same. starts: the trained noises and those of the looks.
+        held_out: subjects of the looks, for one prompt the same. starts: the trained noises, one batch
+            a round in turn. look: the noises of the looks.
     """
-    s, (train, look) = settings, starts
+    s, device = settings, look.x.device
     streams = generators([seed], PURPOSES)
     (parameters,), (views,), (others,) = (streams[name] for name in PURPOSES)
-    with torch.random.fork_rng(devices=[]):
-        tokens = PromptTokens(trained[0].prompt, form, parameters).to(train.x.device)
+    tokens = PromptTokens(trained[0].prompt, form, parameters).to(device)
     adam = torch.optim.Adam(tokens.parameters(), lr=s.lr)
     schedule = torch.optim.lr_scheduler.StepLR(adam, s.period, s.decay)
     micro_batch = MicroBatch(s.micro_batch)
     examine = partial(_examine, held_out, look, sampling, decode, augmentation, others.get_state(), micro_batch)
-    learned.candidates.append(Candidate(0, None, *examine(keep)))
+    learned.add(0, NO_TOKENS, examine(NO_TOKENS))
     end, ending = s.rounds, _reached(learned, s)
     for i in range(end):
         if ending:
             return
         subject = trained[i % len(trained)]
         inserted = tokens()
-        path = sampling.path(subject.condition(inserted.detach()), train, sampling.last)
+        start = starts[i // len(trained) % len(starts)]
+        path = sampling.path(subject.condition(inserted.detach()), start, sampling.last)
         per_image = generators([int(torch.randint(2**62, (), generator=views)) + k for k in range(len(path.z))], ("",))
         loss, terms, g, x = loss_gradient(decode, path.z, subject.loss, augmentation, per_image[""], micro_batch)
-        path.backward(lambda x, level, subject=subject: subject.condition(tokens())(x, level), g / len(g))
-        penalty = conformity(subject.prompt.to(train.x.device), tokens()(subject.prompt.to(train.x.device)))
-        (s.conformity * penalty).backward()
+        path.backward(partial(_predict, subject, tokens), g / len(g))
+        prompt = subject.prompt.to(device)
+        (s.conformity * conformity(prompt, tokens()(prompt))).backward()
         length = torch.nn.utils.clip_grad_norm_(tokens.parameters(), s.clip)
         step = Step(i, end, _flat(inserted), x.detach, match=subject.loss.match(terms))
         step.scalars[LOSS] = {"loss": loss, **terms}
@@ -175,12 +194,16 @@ def ipgo(
         schedule.step()
         if (i + 1) % s.check_every == 0 or i + 1 == end:
             inserted = tokens().detach()
-            learned.candidates.append(Candidate(i + 1, inserted, *examine(inserted)))
+            learned.add(i + 1, inserted, examine(inserted))
             step.add(LOSS, "other noises", learned.candidates[-1].loss)
             ending = _reached(learned, s)
             step.ending, step.marked = ending, learned.best is learned.candidates[-1]
             step.steps = i + 1 if ending else end
         yield step
+
+
+def _predict(subject: Subject, tokens: PromptTokens, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    return subject.condition(tokens())(x, level)
 
 
 def _examine(
@@ -191,29 +214,32 @@ def _examine(
     augmentation: Augmentation,
     state: torch.Tensor,
     micro_batch: MicroBatch,
-    insert: Insert,
-) -> tuple[float, float | None]:
+    inserted: Inserted,
+) -> Look:
     """Mean loss and match of pictures that are not trained, the same views in each look."""
     losses, matches = [], []
+    shown: list[torch.Tensor] = []
     views = torch.Generator()
     views.set_state(state)
     for subject in subjects:
-        z = sampling.path(subject.condition(insert), start, last=0).z
+        z = sampling.path(subject.condition(inserted), start, last=0).z
         own = generators([int(torch.randint(2**62, (), generator=views)) for _ in range(len(z))], ("",))[""]
         with torch.no_grad():
             x = decode(z)
-        loss, terms = expected_loss(subject.loss, x.detach(), augmentation, own, micro_batch, gradients=False)
+        shown = shown or [x.float().cpu()]
+        loss, terms = expected_loss(subject.loss, x, augmentation, own, micro_batch, gradients=False)
         losses.append(loss)
         match = subject.loss.match(terms)
         matches += [] if match is None else [match]
-    return float(torch.cat(losses).mean()), float(torch.cat(matches).mean()) if matches else None
+    mean = float(torch.cat(matches).mean()) if matches else None
+    return Look(float(torch.cat(losses).mean()), mean, *shown)
 
 
 def _reached(learned: Learned, s: IPGOSettings) -> str:
     """Why the run has reached what it can, in a word; "" if it has not."""
     last = learned.candidates[-1]
     if s.stop_at > 0 and last.match is not None and last.match >= s.stop_at:
-        return "other noises match" if last.inserted is not None else "the prompt alone matches"
+        return "other noises match" if last.rounds else "the prompt alone matches"
     return f"no better for {learned.stale} looks" if 0 < s.patience <= learned.stale else ""
 
 

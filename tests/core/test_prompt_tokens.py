@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from referee_core.prompt_tokens import WORD, Form, Inserted, PromptTokens, conformity, keep, rotate
+from referee_core.prompt_tokens import NO_TOKENS, WORD, Form, Inserted, PromptTokens, conformity, rotate
 
 
 def prompt(length=7, width=40, seed=1):
@@ -30,14 +30,14 @@ def trained(tokens, rounds=30, lr=0.05):
 @pytest.mark.parametrize("rank", [8, 40, 300])
 def test_the_basis_stays_orthonormal(rank):
     for side in trained(made(Form(3, rank))).sides.values():
-        W = side.basis.weight.detach().double()
+        W = side.basis.detach().double()
         assert W.shape == (40, min(rank, 40))
         torch.testing.assert_close(W.T @ W, torch.eye(W.shape[1], dtype=torch.float64), atol=1e-5, rtol=0)
 
 
 def test_without_the_parts_it_does_not():
     free = trained(made(Form(3, 8, orthonormal=False, bounded=False, rotated=False)))
-    W = free.sides["prefix"].basis.weight.detach()
+    W = free.sides["prefix"].basis.detach()
     assert (W.T @ W - torch.eye(8)).abs().max() > 1e-2
     assert free.sides["prefix"].coefficients.detach().abs().max() > 1
 
@@ -89,7 +89,7 @@ def test_the_sequence_is_prefix_prompt_suffix():
         assert torch.equal(row[:3], inserted.tokens["prefix"]) and torch.equal(row[10:], inserted.tokens["suffix"])
     suffix = made(Form(3, 8, sides=("suffix",)))()(words)
     assert suffix.shape == (2, 10, 40) and torch.equal(suffix[:, :7], words)
-    assert keep(words) is words
+    assert NO_TOKENS(words) is words
 
 
 def test_attending_tokens_are_means_of_the_prompts_own():

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +13,7 @@ import torch
 
 from ....referee_core.referees import PRECISIONS, Precision, find, load
 from ...sockets import LoadedReferee
-
-RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
-LONGEST_NAME = 200  # bytes; file systems end at 255, and .safetensors.part comes after it
+from .own_files import file_name, writable
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
@@ -37,24 +34,6 @@ def load_referee(path: str | Path, precision: str = "auto") -> LoadedReferee:
     return LoadedReferee(referee, patcher)
 
 
-def file_name(filename: str) -> str:
-    """The name of the file to write. Raises ValueError unless every system takes it."""
-    name = re.sub(r"\.safetensors$", "", filename, flags=re.IGNORECASE)
-    if name in ("", ".", "..") or re.search(r"[/\\]", name):
-        problem = "must be a name without folders"
-    elif re.search(r'[<>:"|?*]', name) or not name.isprintable():
-        problem = 'must not hold any of < > : " | ? * or invisible characters'
-    elif name != name.strip(" ."):
-        problem = "must not begin or end with a space or a dot"
-    elif RESERVED.fullmatch(name):
-        problem = "is a name that Windows keeps for itself"
-    elif len(name.encode()) > LONGEST_NAME:
-        problem = f"is too long (at most {LONGEST_NAME} letters)"
-    else:
-        return name + ".safetensors"
-    raise ValueError(f"The input 'filename' {problem}, got {filename[:80]!r}. Write for example blip2_referee.")
-
-
 def convert_referee(source: str, folders: Sequence[str], filename: str, node_id: str | None) -> str:
     """Write a published referee as one file into the first of these folders that can be written; the new file's name.
 
@@ -62,7 +41,7 @@ def convert_referee(source: str, folders: Sequence[str], filename: str, node_id:
     early nothing is left.
     """
     name = file_name(filename)
-    target = writable(folders) / name
+    target = writable(folders, "referee") / name
     if target.exists():
         raise ValueError(f"The input 'filename': {name} exists already in models/referee. Choose another name.")
     module, found = find(source)
@@ -96,19 +75,3 @@ def times_deleted(filename: str) -> int:
         del _written[name]
         _deleted[name] += 1
     return _deleted[name]
-
-
-def writable(folders: Sequence[str]) -> Path:
-    """The first folder in which a file can be made; it is made itself where it does not exist. Raises ValueError."""
-    problems = []
-    for folder in folders:
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return Path(folder)
-        except OSError as error:
-            problems.append(f"{folder} ({error.strerror or error})")
-    raise ValueError(
-        f"No folder for referees can be written: {', '.join(problems)}. Make one of them writable, or give another one "
-        "in extra_model_paths.yaml under 'referee'."
-    )

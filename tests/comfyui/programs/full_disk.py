@@ -3,14 +3,15 @@
 import resource
 from pathlib import Path
 
-from pack.nodes.bridge.models.referee_files import convert_referee, writable
+from pack.nodes.bridge.models.own_files import writable
+from pack.nodes.bridge.models.referee_files import convert_referee
 from programs import given
 
 found = {}
 
 source, folder = Path(given["source"]), Path(given["folder"])
 try:
-    writable(["/proc/referee", str(source)])
+    writable(["/proc/referee", str(source)], "referee")
 except ValueError as error:
     found["nowhere"] = str(error)
 limits = resource.getrlimit(resource.RLIMIT_FSIZE)
