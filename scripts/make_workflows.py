@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from . import workflow_notes as notes
-from .graphs import guidance, referee_can_play
+from .graphs import guidance, prompts, referee_can_play
 from .graphs.parts import EDIT, judged
 from .make_subgraph import SUBGRAPH, make_subgraph
 from .server import PACK, Server
@@ -30,6 +30,9 @@ GRAPHS = {
     notes.GUIDED_FLUX: guidance.guided_flux,
     notes.GUIDED_SDXL: guidance.guided_sdxl,
     notes.GUIDED_QWEN: guidance.guided_qwen_image,
+    notes.PROMPT: prompts.optimize_prompt,
+    notes.PROMPT_SD15: prompts.optimize_prompt_sd15,
+    notes.PROMPTS: prompts.train_prompts,
 }
 
 

@@ -24,7 +24,10 @@ GUIDED_SD15 = "Referee - 11 Guided, SD 1.5 with BLIP-2"
 GUIDED_FLUX = "Referee - 12 Guided, Flux with BLIP-2"
 GUIDED_SDXL = "Referee - 13 Guided, SDXL with BLIP-2"
 GUIDED_QWEN = "Referee - 14 Guided, Qwen-Image, BLIP-2"
-WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH, GUIDED)
+PROMPT = "Referee - 15 Optimize a prompt"
+PROMPT_SD15 = "Referee - 16 Optimize a prompt, SD 1.5"
+PROMPTS = "Referee - 17 Tokens for many prompts"
+WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH, GUIDED, PROMPT, PROMPTS)
 
 
 def template(name: str, suffix: str = ".json"):
@@ -227,6 +230,31 @@ The same with Qwen-Image, whose steps are so long that the referee's part in the
 
 - Qwen-Image alone obeys well. What is left to the referee is where it still mixes things up, as with many objects.
 - Published Qwen-Image weights have not been run with this pack.
+"""
+PROMPT_ABOUT = """
+*Tokens around the prompt, learned until the referee agrees.* **Optimize Prompt** learns a few tokens that stand before
+and after the prompt. Then KSampler uses the longer prompt as it uses any.
+
+- It takes minutes, once. It pays where one prompt is used many times: each picture then costs what a plain one costs.
+- The two pictures have the same seed, which was not learned from.
+- Where no tokens do better than none on other noises, the plain prompt comes out and the node says so.
+- **last_steps**: more reach what the picture shows, fewer only its details.
+- **Save Prompt Tokens** keeps them as a small file; *Load* and *Apply Prompt Tokens* use it again.
+"""
+PROMPT_SD15_ABOUT = """
+The same with Stable Diffusion 1.5 and BLIP-2. Gradients pass through the diffusion model: a graphics card is needed.
+
+- **last_steps 2** of 30 is near the paper's. More cost time, not memory.
+- The tokens are saved under the name in **Save Prompt Tokens**. They are for SD 1.5's text encoder only; others are
+refused by name.
+- Published SD 1.5 weights have not been run with this node.
+"""
+PROMPTS_ABOUT = """
+*One set of tokens for many prompts* (IPGO+). **Train Prompt Tokens** learns from most of the list and looks at the rest
+to choose. Then the tokens go around a prompt that was not in the list.
+
+- With the pack's small models, on a CPU, this takes about a quarter of an hour.
+- Prompts of one kind learn best together.
 """
 FILES = f"""
 The editor offers what is missing when the graph opens. Or, in ComfyUI's folder:

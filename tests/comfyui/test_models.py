@@ -44,3 +44,20 @@ def test_guidance_search_and_optimizer_run(methods, name):
     assert same and 0 <= match <= 1
     finite, spread = made["optimizer"]
     assert finite and spread > 0.1
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return inside.run("model_prompts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_prompts_are_learned(prompts, name):
+    """Tokens stand around any text stream; a gradient reaches them; model and prompt stay."""
+    made = prompts[name]
+    before, after, about_stays = made["shapes"]
+    assert after[0] == before[0] and after[2] == before[2] and after[1] - before[1] in (0, 6) and about_stays
+    assert len(made["norms"]) == 2 and min(made["norms"]) > 0
+    assert made["finite"] and made["same"] and made["moved"] > 0
+    assert made["report"][1].startswith("no tokens") and len(made["report"]) == 5

@@ -72,3 +72,15 @@ def test_a_list_of_prompts(found):
     report, pictures, steps, attending = found["list"]
     assert report[0] == "Pictures of other noises, of 1 of 3 prompts, not learned from:"
     assert pictures == [2, 128, 128, 3] and steps == 4 and attending in (True, False)
+
+
+@pytest.mark.parametrize("stage", ["first look", "sampling", "way back"])
+def test_cancelling_stops_within_a_step_and_leaves_all_as_it_was(cancelled, stage):
+    ended, more_calls, same, pending = cancelled[stage]
+    assert ended == "InterruptProcessingException" and more_calls <= 2
+    assert same and not pending
+
+
+@pytest.fixture(scope="module")
+def cancelled():
+    return inside.run("prompts_cancelled")
