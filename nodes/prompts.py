@@ -26,7 +26,7 @@ def _outputs() -> list:
     return [
         PromptSocket.Output("tokens", tooltip="For Save Prompt Tokens and Apply Prompt Tokens."),
         io.Image.Output("image", tooltip="The other noises' pictures with the best tokens."),
-        HistorySocket.Output("history", tooltip="For Plot History and Filmstrip."),
+        HistorySocket.Output("history", tooltip="For History Plot and Filmstrip."),
         io.String.Output("report", tooltip="Every look at the other noises, and what was chosen."),
     ]
 

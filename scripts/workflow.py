@@ -16,9 +16,11 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO}
 NOTES = {"Note", "MarkdownNote"}
 
 WIDTH, NOTE_WIDTH = 310, 400
-WIDER = dict.fromkeys(
-    ("RefereeOptimizer", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "PreviewAny"), 430
-)  # whose text takes more room
+RUNS = (
+    "RefereeOptimizer", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereePromptOptimizer",
+    "RefereePromptTrainer",
+)  # fmt: skip
+WIDER = dict.fromkeys((*RUNS, "PreviewAny"), 430)  # whose text takes more room
 TITLE, SLOT, WIDGET = 30, 20, 24  # the editor's own sizes
 GAP, WIDE_GAP = 50, 70  # room between nodes; they are a little higher in the editor's "Nodes 2.0"
 PICTURE, CHART = 230, 180  # room below the fields; the chart with its status line
@@ -26,10 +28,7 @@ SHOWN = {
     "SaveImage": PICTURE,
     "PreviewImage": PICTURE,
     "LoadImage": PICTURE,
-    "RefereeOptimizer": PICTURE + CHART,
-    "RefereeSearch": PICTURE + CHART,
-    "RefereeGuidance": PICTURE + CHART,
-    "RefereeRounds": PICTURE + CHART,
+    **dict.fromkeys(RUNS, PICTURE + CHART),
     "PreviewAny": PICTURE,
 }
 BLUE, GREY, GREEN = "#3f789e", "#6b7075", "#4c8f4c"

@@ -33,6 +33,10 @@ def test_the_same_seed_gives_the_same_and_the_model_stays(found):
     assert found["same again"] and found["weights"]
 
 
+def test_its_history_can_be_plotted(found):
+    assert found["plots"] == [3, 3] and "holds no gradients" in found["gradients"]
+
+
 def test_the_pictures_of_a_look_are_those_of_ksampler(found):
     assert found["as KSampler"] < inside.ROUNDING < 0.1 < found["tokens move the picture"]
 

@@ -15,6 +15,7 @@ IDS = {
     "RefereeCombineLosses", "RefereeAugmentation", "RefereeSDSGuidance", "RefereeEMARestart",
     "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot",
     "RefereeFilmstrip", "RefereeGradientView", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereeAdapt",
+    "RefereePromptOptimizer", "RefereePromptTrainer", "RefereeSavePrompt", "RefereeLoadPrompt", "RefereeApplyPrompt",
 }  # fmt: skip
 
 

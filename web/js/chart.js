@@ -7,7 +7,14 @@ import { app } from "../../../scripts/app.js";
 import { finishButton, offer } from "./finish.js";
 import { draw } from "./plot.js";
 
-const NODES = ["RefereeOptimizer", "RefereeSearch", "RefereeGuidance", "RefereeRounds"]; // whose runs are shown
+const NODES = [
+  "RefereeOptimizer",
+  "RefereeSearch",
+  "RefereeGuidance",
+  "RefereeRounds",
+  "RefereePromptOptimizer",
+  "RefereePromptTrainer",
+]; // whose runs are shown
 const WIDTH = 430; // of a new node, so that the status line fits
 const CHART = 110, STATUS = 20, PICTURE = 200; // heights
 const TOLD = ["progress_text", "b_preview_with_metadata"]; // ComfyUI's own messages of a text and a picture on a node

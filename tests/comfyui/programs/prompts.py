@@ -4,7 +4,7 @@ import comfy.sample
 import folder_paths
 import torch
 
-from pack.nodes import prompt_files, prompts
+from pack.nodes import plots, prompt_files, prompts
 from pack.nodes.bridge.models import prompt_files as files
 from pack.nodes.runs import ipgo as run
 from pack.nodes.sockets import LoadedPrompt
@@ -54,6 +54,16 @@ with torch.inference_mode():
     pictures = [vae.decode(sample(conditioning, 5 + 2 + i)) for i in range(2)]
 found["as KSampler"] = float((torch.cat(pictures) - image).abs().max())
 found["tokens move the picture"] = float((sample(conditioning) - sample(cond)).abs().max())
+
+# what the history shows
+with torch.inference_mode():
+    (chart,) = plots.RefereeHistoryPlot.execute(history, 0).result
+    strip = plots.RefereeFilmstrip.execute(history, 0, 4, 64).result[0]
+    found["plots"] = [list(chart.shape)[-1], list(strip.shape)[-1]]
+    try:
+        plots.RefereeGradientView.execute(history, 0, 4, 64)
+    except ValueError as error:
+        found["gradients"] = str(error)
 
 # other conditioning beside it, areas and times kept
 regions = [[cond[0][0], cond[0][1] | {"area": (8, 16, 0, 0), "strength": 0.5}], [cond[0][0], {"start_percent": 0.5}]]
