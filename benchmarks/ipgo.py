@@ -44,7 +44,7 @@ BATCH, NOISES, LOOK, JUDGED = 2, 8, 8, 16  # noises of a round, trained, of a lo
 FEW = replace(VIEWS, count=2)
 PAPER = Form()
 LEARNING = IPGOSettings(rounds=20, lr=0.1, check_every=10)
-LAST = 10
+LAST = 6
 BASE = "IPGO"
 VARIANTS = {
     BASE: PAPER,
@@ -111,16 +111,17 @@ def learning_calls(settings: IPGOSettings, last: int, views: int) -> Calls:
 def measure(world: World, name: str, category: str, scene: Scene, form: Form, settings: IPGOSettings) -> dict:
     learned = world.learn(scene, form, settings, LAST, FEW)
     fresh, trained = range(1000, 1000 + JUDGED), range(NOISES)
-    last = learned.candidates[-1].inserted
+    last, plain = learned.candidates[-1].inserted, world.judged(scene, NO_TOKENS, fresh)
+    tokens = world.judged(scene, learned.best.inserted, fresh) if learned.best.rounds else plain
     return {
         "variant": name,
         "category": category,
         "prompt": caption(scene),
         "looks": [{"rounds": one.rounds, "loss": one.loss, "match": one.match} for one in learned.candidates],
         "chosen": learned.best.rounds,
-        "plain": world.judged(scene, NO_TOKENS, fresh),
-        "tokens": world.judged(scene, learned.best.inserted, fresh),
-        "last": world.judged(scene, last, fresh),
+        "plain": plain,
+        "tokens": tokens,
+        "last": tokens if last is learned.best.inserted else world.judged(scene, last, fresh),
         "trained plain": mean(row["loss"] for row in world.judged(scene, NO_TOKENS, trained)),
         "trained last": mean(row["loss"] for row in world.judged(scene, last, trained)),
         "calls": asdict(learning_calls(settings, LAST, FEW.count)),

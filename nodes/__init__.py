@@ -6,7 +6,7 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from .guidance import RefereeGuidance
-from .loaders import RefereeConvert, RefereeDemoModels, RefereeLoader
+from .loaders import RefereeConvert, RefereeDemoModels, RefereeFromVLM, RefereeLoader
 from .losses import RefereeCombineLosses, RefereeLoss
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
 from .priors import RefereeSDSGuidance
@@ -43,6 +43,7 @@ class RefereeExtension(ComfyExtension):
             RefereeLoader,
             RefereeConvert,
             RefereeDemoModels,
+            RefereeFromVLM,
             RefereeLoss,
             RefereeCombineLosses,
             RefereeAugmentation,

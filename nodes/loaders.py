@@ -1,5 +1,7 @@
 """Nodes that load referees and the demo's models."""
 
+from typing import Any
+
 import folder_paths
 from comfy_api.latest import io
 
@@ -89,6 +91,42 @@ class RefereeConvert(Node):
         if node_id is not None:
             show_text(node_id, f"{written} is ready. Press R to see it in Load Referee.")
         return io.NodeOutput()
+
+
+class RefereeFromVLM(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeFromVLM",
+            display_name="Referee from CLIP (vision-language model)",
+            category=CATEGORY,
+            description="Makes a referee of a vision-language model that you have already loaded as a text encoder: "
+            "Qwen3-VL 4B or 8B. It is asked whether the picture shows the text; nothing is downloaded or loaded twice.",
+            search_aliases=["vlm referee", "qwen3-vl", "vqascore", "judge", "rank", "vision language model"],
+            inputs=[
+                io.Clip.Input(
+                    "clip",
+                    tooltip="A Qwen3-VL from Load CLIP, such as the text encoder of Krea 2. Encoders that read text "
+                    "only are refused, with the reason.",
+                ),
+                io.Int.Input(
+                    "side",
+                    default=448,
+                    min=64,
+                    max=1024,
+                    step=32,
+                    tooltip="Pictures are judged at this size, squared. Higher sees smaller things and costs more: "
+                    "twice the side, four times the time and memory.",
+                ),
+            ],
+            outputs=[RefereeSocket.Output("referee", tooltip="Connect to Referee Loss.")],
+        )
+
+    @classmethod
+    def execute(cls, clip: Any, side: int) -> io.NodeOutput:
+        from .bridge.models.vision_language import load_vision_language
+
+        return io.NodeOutput(load_vision_language(clip, side))
 
 
 class RefereeDemoModels(io.ComfyNode):

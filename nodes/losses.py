@@ -20,7 +20,8 @@ class RefereeLoss(Node):
             search_aliases=["blip", "vlm", "blip2 loss", "prompt alignment", "image text matching", "caption loss"],
             inputs=[
                 RefereeSocket.Input(
-                    "referee", tooltip="The network that judges: from Load Referee or Load Demo Models."
+                    "referee",
+                    tooltip="The network that judges: from Load Referee, Referee from CLIP or Load Demo Models.",
                 ),
                 io.String.Input(
                     "text",
@@ -36,7 +37,8 @@ class RefereeLoss(Node):
                     max=100.0,
                     step=0.05,
                     tooltip="Image-text matching: does the whole sentence fit? Higher pushes harder on the overall "
-                    "match; 0 leaves it out and saves a third of the referee's text work.",
+                    "match; 0 leaves it out and saves a third of the referee's text work. Of a vision-language model: "
+                    "the weight of its answer.",
                 ),
                 io.Float.Input(
                     "caption_weight",
@@ -45,7 +47,7 @@ class RefereeLoss(Node):
                     max=100.0,
                     step=0.05,
                     tooltip="Captioning: would the referee write this sentence itself? Higher binds each word, such "
-                    "as which thing has which colour, more tightly; 0 leaves it out.",
+                    "as which thing has which colour, more tightly; 0 leaves it out. BLIP-2 only.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -62,15 +64,21 @@ class RefereeLoss(Node):
 
     @classmethod
     def execute(cls, referee: LoadedReferee, text: str, itm_weight: float, caption_weight: float) -> io.NodeOutput:
-        from ..referee_core.losses import bind
-
+        if "itm" not in referee.referee.terms:  # no BLIP-2: what it says of the sentence as a whole
+            return cls._bound(referee, text, **{referee.referee.probability or referee.referee.terms[0]: itm_weight})
         if caption_weight and "caption" not in referee.referee.terms:
             raise ValueError(
                 "The input 'caption_weight' is above 0, but the referee's file holds no caption head; those from "
                 "Hugging Face never do. Put LAVIS's blip2_pretrained.pth beside it, or set caption_weight to 0."
             )
+        return cls._bound(referee, text, itm=itm_weight, caption=caption_weight)
+
+    @classmethod
+    def _bound(cls, referee: LoadedReferee, text: str, **weights: float) -> io.NodeOutput:
+        from ..referee_core.losses import bind
+
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
-            loss = bind(referee.referee, text, itm=itm_weight, caption=caption_weight)
+            loss = bind(referee.referee, text, **weights)
         notes = referee.referee.notes(loss.bound[0].text)
         if notes:
             from .bridge.show.panel import show_text

@@ -133,6 +133,25 @@ def loaders(info: dict) -> dict:
     return json.loads(w.text())
 
 
+def prompt_files(info: dict) -> dict:
+    w = Workflow("prompt files", info)
+    models, learned = w.add("RefereeDemoModels"), w.add("RefereePromptOptimizer")
+    save, load = w.add("RefereeSavePrompt", tokens=learned.out("tokens")), w.add("RefereeLoadPrompt")
+    positive, _ = encoded(w, models.out("clip"), PROMPT)
+    apply = w.add("RefereeApplyPrompt", tokens=load, conditioning=positive, model=models)
+    w.place("", [learned], [save], [models, positive, load], [apply])
+    w.place("", [w.add("KSampler", model=models, positive=apply)])
+    return json.loads(w.text())
+
+
+def from_clip(info: dict) -> dict:
+    w = Workflow("from clip", info)
+    clip = w.add("CLIPLoader", type="krea2")
+    referee = w.add("RefereeFromVLM", clip=clip)
+    w.place("", [clip], [referee], [w.add("RefereeLoss", referee=referee, text=PROMPT)])
+    return json.loads(w.text())
+
+
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
@@ -169,6 +188,18 @@ def main() -> None:
             editor.queue()
             editor.wait()
             editor.shoot("RefereeGuidance", "RefereeGuidance", "Guided", "The result")
+
+            editor.load(example(notes.PROMPT))
+            editor.queue()
+            editor.wait()
+            editor.shoot("RefereePromptOptimizer", "RefereePromptOptimizer", "What the referee says")
+            editor.load(example(notes.PROMPTS))
+            editor.shoot("RefereePromptTrainer", "RefereePromptTrainer", "RefereeApplyPrompt")
+            editor.load(prompt_files(info))
+            editor.shoot("RefereeSavePrompt", "RefereePromptOptimizer", "RefereeSavePrompt")
+            editor.shoot("RefereeLoadPrompt", "RefereeLoadPrompt", "RefereeApplyPrompt", "KSampler")
+            editor.load(from_clip(info))
+            editor.shoot("RefereeFromVLM", "CLIPLoader", "RefereeFromVLM", "RefereeLoss")
 
             editor.load(example(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")

@@ -6,9 +6,11 @@ The gradient goes from the referee through the decoder and the last K of N sampl
 trained, and no tokens at all are among the candidates.
 """
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import mean, stdev
 from typing import NamedTuple
 
 import torch
@@ -91,22 +93,43 @@ class IPGOSettings:
 
 
 class Look(NamedTuple):
-    """What the referee says of pictures of other noises, in the mean, and those of the first subject [B, 3, H, W]."""
+    """What the referee says of pictures of other noises: the loss of each, its match if it has one; and those of the
+    first subject [B, 3, H, W]."""
 
-    loss: float
-    match: float | None
+    losses: list[float]
+    matches: list[float]
     x: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Tokens as they were after so many rounds, and what the referee says of pictures that were not trained: the mean
-    loss, the mean match if it has one."""
+    """Tokens as they were after so many rounds, and what the referee says of pictures that were not trained: the loss of
+    each, its match if it has one."""
 
     rounds: int
     inserted: Inserted
-    loss: float
-    match: float | None
+    losses: Sequence[float]
+    matches: Sequence[float]
+
+    @property
+    def loss(self) -> float:
+        return mean(self.losses)
+
+    @property
+    def match(self) -> float | None:
+        return mean(self.matches) if self.matches else None
+
+    @property
+    def scores(self) -> Sequence[float]:
+        """Of each picture, higher is better: the match, whose mean says how many are right. Without it the loss, whose
+        mean says more of how wrong the wrong ones are."""
+        return self.matches or [-loss for loss in self.losses]
+
+    def beats(self, other: "Candidate") -> bool:
+        """Whether it is better by more than one standard error of the paired differences."""
+        differences = [a - b for a, b in zip(self.scores, other.scores, strict=True)]
+        error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+        return mean(differences) > error
 
 
 @dataclass
@@ -114,8 +137,8 @@ class Learned:
     """What a run has found so far.
 
     Attributes:
-        candidates: each look, the first without tokens. best: of them the one with the highest match, which says how
-            many pictures are right; the mean loss says how wrong the wrong ones are. Without a match, the lowest loss.
+        candidates: each look, the first without tokens. best: of those that beat the plain prompt the one with the
+            highest mean score; the plain prompt where none does.
         plain_x, x: the pictures [B, 3, H, W] of the look without tokens, of the best one; of the first subject.
     """
 
@@ -124,7 +147,7 @@ class Learned:
     x: torch.Tensor | None = None
 
     def add(self, rounds: int, inserted: Inserted, look: "Look") -> None:
-        self.candidates.append(Candidate(rounds, inserted, look.loss, look.match))
+        self.candidates.append(Candidate(rounds, inserted, look.losses, look.matches))
         self.plain_x = look.x if self.plain_x is None else self.plain_x
         self.x = look.x if self.best is self.candidates[-1] else self.x
 
@@ -134,7 +157,8 @@ class Learned:
 
     @property
     def best(self) -> Candidate:
-        return min(self.candidates, key=lambda one: one.loss if one.match is None else -one.match)
+        able = [self.plain, *(one for one in self.candidates[1:] if one.beats(self.plain))]
+        return max(able[1:] or able, key=lambda one: mean(one.scores))
 
     @property
     def stale(self) -> int:
@@ -217,7 +241,8 @@ def _examine(
     inserted: Inserted,
 ) -> Look:
     """Mean loss and match of pictures that are not trained, the same views in each look."""
-    losses, matches = [], []
+    losses: list[float] = []
+    matches: list[float] = []
     shown: list[torch.Tensor] = []
     views = torch.Generator()
     views.set_state(state)
@@ -228,11 +253,10 @@ def _examine(
             x = decode(z)
         shown = shown or [x.float().cpu()]
         loss, terms = expected_loss(subject.loss, x, augmentation, own, micro_batch, gradients=False)
-        losses.append(loss)
+        losses += loss.tolist()
         match = subject.loss.match(terms)
-        matches += [] if match is None else [match]
-    mean = float(torch.cat(matches).mean()) if matches else None
-    return Look(float(torch.cat(losses).mean()), mean, *shown)
+        matches += [] if match is None else match.tolist()
+    return Look(losses, matches, *shown)
 
 
 def _reached(learned: Learned, s: IPGOSettings) -> str:

@@ -4,7 +4,7 @@ from .. import workflow_notes as notes
 from ..workflow import GREEN, GREY, Node, Workflow
 from .parts import DEMO, PLAIN, SEED, encoded, sd15
 
-LEARNED = "a red square below a cyan cross"
+LEARNED = "a red circle, a yellow cross and a blue square"
 LIST = "\n".join(
     f"a {one} {shape} to the left of a {other} {thing}"
     for one, shape, other, thing in (
@@ -14,10 +14,11 @@ LIST = "\n".join(
         ("yellow", "square", "green", "circle"),
         ("cyan", "circle", "red", "triangle"),
         ("red", "cross", "cyan", "square"),
-        ("orange", "triangle", "blue", "circle"),
+        ("white", "triangle", "blue", "circle"),
         ("purple", "square", "green", "cross"),
     )
 )
+DEMO_LEARNING = {"learning_rate": 0.1, "last_steps": 6, "noises": 8}  # as in benchmarks/ipgo.py
 NEW = "a green square to the left of a red circle"
 
 
@@ -25,12 +26,12 @@ def optimize_prompt(w: Workflow) -> None:
     w.notes(What_this_does=notes.PROMPT_ABOUT)
     models = w.add("RefereeDemoModels", "The pack's small models")
     prompt = w.add("PrimitiveStringMultiline", "The prompt", value=LEARNED)
-    start = w.add("EmptyLatentImage", "Four noises a round", width=DEMO["size"], height=DEMO["size"], batch_size=4)
+    start = w.add("EmptyLatentImage", "Two noises a round", width=DEMO["size"], height=DEMO["size"], batch_size=2)
     positive, negative = encoded(w, models.out("clip"), prompt)
     w.place("Models and prompt", [models, prompt, start], [positive, negative])
     loss = w.add("RefereeLoss", "The prompt, for the referee", referee=models.out("referee"), text=prompt)
     given = {"positive": positive, "negative": negative, "vae": models.out("vae"), "loss": loss, "latent_image": start}
-    learning = {"rounds": 30, "steps": 10, "cfg": PLAIN["cfg"], "scheduler": PLAIN["scheduler"]}
+    learning = {"rounds": 20, "steps": 10, "cfg": PLAIN["cfg"], "scheduler": PLAIN["scheduler"], **DEMO_LEARNING}
     learned = w.add("RefereePromptOptimizer", model=models, **given, seed=SEED, **learning)
     report = w.add("PreviewAny", "What the referee says", source=learned.out("report"))
     w.place("Learn", [loss], [learned], [report], colour=GREEN)
@@ -58,11 +59,11 @@ def train_prompts(w: Workflow) -> None:
     w.notes(What_this_does=notes.PROMPTS_ABOUT)
     models = w.add("RefereeDemoModels", "The pack's small models")
     new = w.add("PrimitiveStringMultiline", "A prompt that is not in the list", value=NEW)
-    start = w.add("EmptyLatentImage", "Four noises a round", width=DEMO["size"], height=DEMO["size"], batch_size=4)
+    start = w.add("EmptyLatentImage", "Two noises a round", width=DEMO["size"], height=DEMO["size"], batch_size=2)
     positive, negative = encoded(w, models.out("clip"), new)
     w.place("Models and prompt", [models, new, start], [positive, negative])
     parts = {"clip": models.out("clip"), "vae": models.out("vae"), "referee": models.out("referee")}
-    learning = {"rounds": 80, "steps": 10, "cfg": PLAIN["cfg"], "scheduler": PLAIN["scheduler"]}
+    learning = {"rounds": 60, "steps": 10, "cfg": PLAIN["cfg"], "scheduler": PLAIN["scheduler"], **DEMO_LEARNING}
     learned = w.add(
         "RefereePromptTrainer", model=models, **parts, prompts=LIST, latent_image=start, seed=SEED, **learning
     )

@@ -16,6 +16,7 @@ IDS = {
     "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot",
     "RefereeFilmstrip", "RefereeGradientView", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereeAdapt",
     "RefereePromptOptimizer", "RefereePromptTrainer", "RefereeSavePrompt", "RefereeLoadPrompt", "RefereeApplyPrompt",
+    "RefereeFromVLM",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from scripts.server import PACK, PromptError
 from scripts.workflow import NOTES, to_api
 
 FILES = sorted((PACK / "workflows").glob("*.json"))
-MISSING = {"ckpt_name", "referee_name", "unet_name", "clip_name1", "clip_name2", "vae_name"}
+MISSING = {"ckpt_name", "referee_name", "unet_name", "clip_name", "clip_name1", "clip_name2", "vae_name"}
 LOADERS = {
     "CheckpointLoaderSimple": "checkpoints", "RefereeLoader": "referee", "UNETLoader": "diffusion_models",
     "CLIPLoader": "text_encoders", "DualCLIPLoader": "text_encoders", "VAELoader": "vae",
@@ -68,7 +68,10 @@ def test_names_are_safe_in_file_systems_and_addresses(path):
         ("inpaint", [notes.EDIT]),
         ("inversion", [notes.INVERSION]),
         ("sds", [notes.SDS]),
-        ("sd 1.5", [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.INVERSION, notes.SDS, notes.GUIDED_SD15]),
+        (
+            "sd 1.5",
+            [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.INVERSION, notes.SDS, notes.GUIDED_SD15, notes.PROMPT_SD15],
+        ),
     ],
 )
 def test_a_search_finds_the_template(words, names):
@@ -175,7 +178,11 @@ def test_the_demo_runs(server, object_info):
     assert str(judged(files["plain"]))
 
 
-STATUS = re.compile(r"(step|attempts?|guided|done in|no match in) .*")  # one line: notes come below it
+STATUS = re.compile(
+    r"(step|attempts?|guided|done in|no match in|first a look) .*"  # one line: notes come below it,
+    r"(\n(chosen|the plain prompt stays): .*)?"  # but for what a learned prompt's node has chosen
+)
+SHORT = {"rounds": 2, "steps": 4, "last_steps": 1, "noises": 2, "other_noises": 2}  # of a learned prompt
 
 
 @pytest.mark.slow
@@ -187,6 +194,8 @@ def test_a_demo_runs_without_a_warning(name, server, object_info):
             node["inputs"]["steps"] = 50  # the first return to the average is at 40
         elif node["class_type"] == "RefereeSearch":
             node["inputs"]["attempts"] = 1
+        elif node["class_type"] in ("RefereePromptOptimizer", "RefereePromptTrainer"):
+            node["inputs"] |= SHORT
     texts = watch(server, graph)["texts"]
     assert texts and [text for text in texts if not STATUS.fullmatch(text)] == []
     assert "[Referee]" not in server.log[log:]
