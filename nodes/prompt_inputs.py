@@ -47,7 +47,7 @@ def learning_inputs(rounds: int) -> list:
         ),
         io.Float.Input(
             "learning_rate",
-            default=0.03,
+            default=0.1,
             min=0.0,
             max=1.0,
             step=0.001,

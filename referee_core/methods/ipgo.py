@@ -103,8 +103,8 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidate:
-    """Tokens as they were after so many rounds, and what the referee says of pictures that were not trained: the loss of
-    each, its match if it has one."""
+    """Tokens as they were after so many rounds, and what the referee says of pictures that were not trained: of each
+    the loss, and its match if it has one."""
 
     rounds: int
     inserted: Inserted
