@@ -5,6 +5,7 @@ import os
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
+from .decide import RefereeDecide
 from .guidance import RefereeGuidance
 from .loaders import RefereeConvert, RefereeDemoModels, RefereeFromVLM, RefereeLoader
 from .losses import RefereeCombineLosses, RefereeLoss
@@ -52,6 +53,7 @@ class RefereeExtension(ComfyExtension):
             RefereeOptimizer,
             RefereeSampler,
             RefereeScore,
+            RefereeDecide,
             RefereeGuidance,
             RefereeRounds,
             RefereeAdapt,

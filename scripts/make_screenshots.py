@@ -152,6 +152,15 @@ def from_clip(info: dict) -> dict:
     return json.loads(w.text())
 
 
+def asked(info: dict) -> dict:
+    w = Workflow("asked", info)
+    models, picture = w.add("RefereeDemoModels"), w.add("LoadImage")
+    parts = {"images": picture, "referee": models.out("referee"), "question": PROMPT}
+    answer = w.add("RefereeDecide", **parts, threshold=0.9)
+    w.place("", [picture], [answer, models], [w.add("PreviewAny", source=answer.out("report"))])
+    return json.loads(w.text())
+
+
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
@@ -200,6 +209,8 @@ def main() -> None:
             editor.shoot("RefereeLoadPrompt", "RefereeLoadPrompt", "RefereeApplyPrompt", "KSampler")
             editor.load(from_clip(info))
             editor.shoot("RefereeFromVLM", "CLIPLoader", "RefereeFromVLM", "RefereeLoss")
+            editor.load(asked(info))
+            editor.shoot("RefereeDecide", "LoadImage", "RefereeDecide", "PreviewAny")
 
             editor.load(example(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")

@@ -27,6 +27,15 @@ def test_scores_are_the_probability_of_yes(found):
     assert 0 < match < 1 and loss > 0
 
 
+def test_asking_answers_yes_or_no(found):
+    (decisions, answers, sure, report), strict, differs = found["asked"]
+    matches = found["scores"][0]
+    assert sure == pytest.approx(matches) and decisions == [m >= 0.5 for m in matches]
+    assert answers == ["yes" if m >= 0.5 else "no" for m in matches]
+    assert report.splitlines()[1] == f"image 2: {answers[1]} ({matches[1]:.2f})"
+    assert strict == [m >= max(matches) for m in matches] and differs
+
+
 @pytest.mark.parametrize(
     "case, words",
     [

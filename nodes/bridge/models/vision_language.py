@@ -16,7 +16,8 @@ from ....referee_core.referees.base import RefereeBase
 from ...sockets import LoadedReferee
 
 TERM = "yes"
-QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
+QUESTION = 'Does this figure show "{}"?'
+ANSWER = " Please answer yes or no."
 CHAT = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
 """Qwen's own template; ComfyUI's adds an empty block of thoughts, which the Instruct models were not trained on."""
 PICTURE = 151655  # <|image_pad|>
@@ -28,7 +29,7 @@ USE = (
 
 @dataclass(frozen=True)
 class Question:
-    """Ids of the tokens before the picture and after it."""
+    """Ids of the tokens before the picture and after it; a text that ends with a question mark is asked as it is."""
 
     text: str
     before: list[int]
@@ -62,9 +63,11 @@ class VisionLanguageReferee(RefereeBase):
     def encode(self, text: str) -> Question:
         if not text.strip():
             raise ValueError("The text for the referee is empty: write what the picture should show.")
-        ids = self._ids(CHAT.format(QUESTION.format(text.strip())))
+        text = text.strip()
+        question = text if text.endswith("?") else QUESTION.format(text)
+        ids = self._ids(CHAT.format(question + ANSWER))
         place = ids.index(PICTURE)
-        return Question(text.strip(), ids[:place], ids[place + 1 :])
+        return Question(text, ids[:place], ids[place + 1 :])
 
     def encode_images(self, views: torch.Tensor) -> list[Look]:
         """One by one: ComfyUI's preparation reads the first picture of a batch only."""

@@ -9,7 +9,8 @@ import torch
 from pack.nodes.bridge.gradients.block import Network, gradients_through
 from pack.nodes.bridge.judging.judge import Judge, Picture
 from pack.nodes.bridge.judging.scores import score
-from pack.nodes.bridge.models.vision_language import CHAT, QUESTION, load_vision_language
+from pack.nodes.bridge.models.vision_language import ANSWER, CHAT, QUESTION, load_vision_language
+from pack.nodes.decide import RefereeDecide
 from pack.nodes.losses import RefereeLoss
 from pack.nodes.sockets import LoadedReferee
 from pack.referee_core.losses import bind
@@ -23,7 +24,7 @@ TEXT = "a red circle"
 
 def expected(model, tokenizer, picture):
     """Yes against no by transformers, with the gradient by the picture."""
-    ids = tokenizer(CHAT.format(QUESTION.format(TEXT)))["input_ids"]
+    ids = tokenizer(CHAT.format(QUESTION.format(TEXT) + ANSWER))["input_ids"]
     leaf = picture.clone().requires_grad_()
     patches, grid = comfy.text_encoders.qwen_vl.process_qwen2vl_images(
         leaf.movedim(0, -1)[None], patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
@@ -66,6 +67,10 @@ with torch.inference_mode():
     judged = Judge(loss)(Picture(torch.zeros(1), images[:1]), torch.Generator().manual_seed(1))
 found["scores"] = [scores.matches, [b for b, _ in pairs], scores.losses, scores.report().splitlines()]
 found["judged"] = [judged.match, judged.loss]
+with torch.inference_mode():
+    asked = [RefereeDecide.execute(images, loaded, text, 0.5).result for text in (TEXT, "Is there a red circle?")]
+    strict = RefereeDecide.execute(images, loaded, TEXT, max(scores.matches)).result
+found["asked"] = [asked[0], strict[0], asked[0][2] != asked[1][2]]
 
 
 def message(clip):
