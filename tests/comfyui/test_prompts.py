@@ -19,17 +19,17 @@ def found(tmp_path_factory):
 def test_each_look_is_told_and_the_choice(found):
     first, plain, *looks, last = found["report"]
     assert first == "Pictures of other noises, of the prompt:" and plain.startswith("no tokens: match ")
-    assert [line.split(":")[0] for line in looks] == ["after round 2", "after round 4"]
+    assert [line.split(":")[0] for line in looks] == ["after round 1", "after round 2"]
     matches = [float(line.split("match ")[1].split(",")[0]) for line in (plain, *looks)]
-    if max(matches) == matches[0]:
-        assert last.startswith("the plain prompt stays")
+    if last.startswith("chosen: the tokens after round"):
+        assert float(last.split("match ")[1].split(",")[0]) > matches[0]
     else:
-        assert last.startswith("chosen: the tokens") and f"match {max(matches):.2f}" in last
+        assert last == f"the plain prompt stays: nothing did better than {plain.removeprefix('no tokens: ')}"
 
 
 def test_the_same_seed_gives_the_same_and_the_model_stays(found):
     longer, plain, image, steps = found["shapes"]
-    assert longer[1] in (plain[1], plain[1] + 6) and image == [2, 128, 128, 3] and steps == 4
+    assert longer[1] in (plain[1], plain[1] + 6) and image == [2, 128, 128, 3] and steps == 2
     assert found["same again"] and found["weights"]
 
 
@@ -75,7 +75,7 @@ def test_mistakes_are_told(found, case, words):
 def test_a_list_of_prompts(found):
     report, pictures, steps, attending = found["list"]
     assert report[0] == "Pictures of other noises, of 1 of 3 prompts, not learned from:"
-    assert pictures == [2, 128, 128, 3] and steps == 4 and attending in (True, False)
+    assert pictures == [2, 128, 128, 3] and steps == 2 and attending in (True, False)
 
 
 @pytest.mark.parametrize("stage", ["first look", "sampling", "way back"])

@@ -18,7 +18,7 @@ folder_paths.folder_names_and_paths["referee_prompts"] = ([given["folder"]], {".
 EMPTY = {"samples": torch.zeros(1, 4, 16, 16)}
 COMMON = {
     "latent_image": EMPTY, "seed": 5, "steps": 4, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal",
-    "rounds": 4, "learning_rate": 0.1, "last_steps": 2, "noises": 2, "other_noises": 2, "check_every": 2,
+    "rounds": 2, "learning_rate": 0.1, "last_steps": 2, "noises": 2, "other_noises": 2, "check_every": 1,
     "stop_at": 0.0, "patience": 0, "tokens": 3, "side": "before and after", "rank": 16, "conformity": 0.001,
     "record_every": 1,
 }  # fmt: skip
