@@ -33,6 +33,12 @@ def rows(editor: Editor) -> list[int]:
     return editor.page.eval_on_selector_all(CHART, "charts => charts.map(c => Number(c.dataset.steps || 0))")
 
 
+def wait_for_rows(editor: Editor, expected: list[int]) -> None:
+    """Until the charts show so many steps; a page that is loaded again asks the server for them."""
+    found = f"[...document.querySelectorAll({CHART!r})].map(c => Number(c.dataset.steps || 0)).join()"
+    editor.page.wait_for_function(f"{found} === {','.join(map(str, expected))!r}", timeout=20_000)
+
+
 def texts(editor: Editor) -> list[str | None]:
     """The status line of each optimizer and search."""
     line = "n => n.widgets.find(w => w.name.includes('text-preview'))?.value ?? null"

@@ -1,6 +1,6 @@
 """The chart of each node that runs: live, after a reload, and in both of the editor's ways to draw nodes."""
 
-from comfyui.browser.shown import CHART, demo_of, optimizers, pictures, rows, texts
+from comfyui.browser.shown import CHART, demo_of, optimizers, pictures, rows, texts, wait_for_rows
 
 PIXELS = """charts => charts.map(c => {
     if (!c.width) return 0
@@ -21,8 +21,7 @@ def test_every_optimizer_draws_its_own_run_which_survives_a_reload(editor):
     before = texts(editor)
     assert all(text.startswith("done in ") for text in before)
     editor.reload()
-    editor.page.wait_for_timeout(500)
-    assert rows(editor) == [6, 6, 6]
+    wait_for_rows(editor, [6, 6, 6])
     assert editor.page.eval_on_selector_all(CHART, "charts => charts.map(c => c.getAttribute('aria-label'))") == labels
     assert texts(editor) == before
     assert pictures(editor) == [[128, 128]] * 3
