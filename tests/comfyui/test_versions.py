@@ -48,3 +48,21 @@ def test_a_guided_sampler_runs(old, gradient):
     changed = {"gradient": gradient, "gradient__steps": None if gradient == "look-ahead" else 1}
     graph.sample(graph.guide(**changed), "guided")
     assert old.run(graph)
+
+
+def test_a_prompt_is_optimized_saved_and_asked_about(old):
+    graph = Demo()
+    learning = {"rounds": 1, "learning_rate": 0.1, "last_steps": 1, "noises": 1, "other_noises": 1, "check_every": 1}
+    bounds = {"stop_at": 0.0, "patience": 0, "tokens": 2, "side": "after", "rank": 8, "conformity": 0.001}
+    sampling = {"seed": 1, "steps": 2, "cfg": 3.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}
+    latent = graph.add("EmptyLatentImage", width=128, height=128, batch_size=1)[0]
+    parts = {"model": graph.model, "positive": graph.positive, "negative": graph.negative, "vae": graph.vae}
+    learned = graph.add(
+        "RefereePromptOptimizer", **parts, loss=graph.loss, latent_image=latent, record_every=1, **sampling, **learning,
+        **bounds,
+    )  # fmt: skip
+    asked = graph.add("RefereeDecide", images=learned[2], referee=graph.referee, question="a red circle", threshold=0.5)
+    texts = [graph.add("PreviewAny", source=source)[0][0] for source in (learned[4], asked[3])]
+    found = old.run(graph)
+    report, answer = (found[text]["text"][0] for text in texts)
+    assert report.startswith("Pictures of other noises") and answer.startswith("image 1: ")
