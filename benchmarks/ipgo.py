@@ -96,7 +96,7 @@ class World:
         subject, learned = self.subject(scene), Learned()
         starts = [self.start(range(i, i + BATCH)) for i in range(0, NOISES, BATCH)]
         look, sampling = self.start(range(100, 100 + LOOK)), self.sampling(last)
-        list(ipgo([subject], [subject], starts, look, sampling, self.decode, views, form, settings, 1, learned))
+        list(ipgo([subject], [subject], starts, [look], sampling, self.decode, views, form, settings, 1, learned))
         return learned
 
 

@@ -120,10 +120,12 @@ class LearnTokens(comfy.samplers.Sampler):
             options = through.options(extra_args["model_options"])
             levels = [noise_level(model.model_sampling, sigma.float().view(1)) for sigma in sigmas[:-1].clone()]
             sampling = Sampling(levels, min(setup.last, len(levels)), setup.ancestral)
-            parts = [slice(i, min(i + len(noise), setup.noises)) for i in range(0, setup.noises, len(noise))]
-            *starts, look = (
-                self._start(model_wrap, sigmas, sampling, self.noise[part].to(noise, copy=True), self.seeds[part])
-                for part in [*parts, slice(setup.noises, None)]
+            starts, looks = (
+                [
+                    self._start(model_wrap, sigmas, sampling, self.noise[i:j].to(noise, copy=True), self.seeds[i:j])
+                    for i, j in _batches(*ends, len(noise))
+                ]
+                for ends in ((0, setup.noises), (setup.noises, len(self.seeds)))
             )
             conditioned = Conditioned(model_wrap, options, noise.clone(), _ordinary(setup.negative))
 
@@ -143,7 +145,7 @@ class LearnTokens(comfy.samplers.Sampler):
                 [subject(text) for text in setup.trained],
                 [subject(text) for text in setup.held_out],
                 starts,
-                look,
+                looks,
                 sampling,
                 decode,
                 setup.augmentation,
@@ -161,6 +163,10 @@ class LearnTokens(comfy.samplers.Sampler):
         x = scale(sigmas[0].clone(), noise, torch.zeros_like(noise), full)
         streams = generators(seeds, ("fresh",))["fresh"]
         return Start(x, [randn_like(x, streams) for _ in sampling.levels[1:]] if sampling.ancestral else [])
+
+
+def _batches(first: int, end: int, size: int) -> list[tuple[int, int]]:
+    return [(i, min(i + size, end)) for i in range(first, end, size)]
 
 
 def _ordinary(conditioning: list) -> list:

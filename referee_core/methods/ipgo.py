@@ -170,7 +170,7 @@ def ipgo(
     trained: Sequence[Subject],
     held_out: Sequence[Subject],
     starts: Sequence[Start],
-    look: Start,
+    looks: Sequence[Start],
     sampling: Sampling,
     decode: Callable[[torch.Tensor], torch.Tensor],
     augmentation: Augmentation,
@@ -183,16 +183,16 @@ def ipgo(
 
     Args:
         held_out: subjects of the looks, for one prompt the same. starts: the trained noises, one batch
-            a round in turn. look: the noises of the looks.
+            a round in turn. looks: the noises of each look, in batches.
     """
-    s, device = settings, look.x.device
+    s, device = settings, looks[0].x.device
     streams = generators([seed], PURPOSES)
     (parameters,), (views,), (others,) = (streams[name] for name in PURPOSES)
     tokens = PromptTokens(trained[0].prompt, form, parameters).to(device)
     adam = torch.optim.Adam(tokens.parameters(), lr=s.lr)
     schedule = torch.optim.lr_scheduler.StepLR(adam, s.period, s.decay)
     micro_batch = MicroBatch(s.micro_batch)
-    examine = partial(_examine, held_out, look, sampling, decode, augmentation, others.get_state(), micro_batch)
+    examine = partial(_examine, held_out, looks, sampling, decode, augmentation, others.get_state(), micro_batch)
     learned.add(0, NO_TOKENS, examine(NO_TOKENS))
     end, ending = s.rounds, _reached(learned, s)
     for i in range(end):
@@ -232,7 +232,7 @@ def _predict(subject: Subject, tokens: PromptTokens, x: torch.Tensor, level: tor
 
 def _examine(
     subjects: Sequence[Subject],
-    start: Start,
+    looks: Sequence[Start],
     sampling: Sampling,
     decode: Callable[[torch.Tensor], torch.Tensor],
     augmentation: Augmentation,
@@ -247,16 +247,18 @@ def _examine(
     views = torch.Generator()
     views.set_state(state)
     for subject in subjects:
-        z = sampling.path(subject.condition(inserted), start, last=0).z
-        own = generators([int(torch.randint(2**62, (), generator=views)) for _ in range(len(z))], ("",))[""]
-        with torch.no_grad():
-            x = decode(z)
-        shown = shown or [x.float().cpu()]
-        loss, terms = expected_loss(subject.loss, x, augmentation, own, micro_batch, gradients=False)
-        losses += loss.tolist()
-        match = subject.loss.match(terms)
-        matches += [] if match is None else match.tolist()
-    return Look(losses, matches, *shown)
+        for start in looks:
+            z = sampling.path(subject.condition(inserted), start, last=0).z
+            own = generators([int(torch.randint(2**62, (), generator=views)) for _ in range(len(z))], ("",))[""]
+            with torch.no_grad():
+                x = decode(z)
+            if subject is subjects[0]:
+                shown.append(x.float().cpu())
+            loss, terms = expected_loss(subject.loss, x, augmentation, own, micro_batch, gradients=False)
+            losses += loss.tolist()
+            match = subject.loss.match(terms)
+            matches += [] if match is None else match.tolist()
+    return Look(losses, matches, torch.cat(shown))
 
 
 def _reached(learned: Learned, s: IPGOSettings) -> str:

@@ -38,7 +38,9 @@ def play(toys, subjects=None, held_out=None, steps=4, last=2, seed=3, noises=1, 
     *starts, look = (Start.draw(one, sampling, ()) for one in noise)
     subjects, learned = subjects or [subject(toys)], Learned()
     settings = IPGOSettings(**{"rounds": 12, "lr": 0.05, "check_every": 4} | settings)
-    run = ipgo(subjects, held_out or subjects, starts, look, sampling, toys.decode, NONE, FORM, settings, seed, learned)
+    run = ipgo(
+        subjects, held_out or subjects, starts, [look], sampling, toys.decode, NONE, FORM, settings, seed, learned
+    )
     return list(run), learned
 
 
@@ -106,6 +108,20 @@ def test_subjects_and_noises_take_turns(toys):
     losses = [r.scalars[LOSS]["loss"] for r in records]
     assert len({tuple(one.tolist()) for one in losses[:4]}) == 4, "two prompts, each under two noises"
     assert len(learned.candidates) == 3
+
+
+def test_a_look_in_batches_is_the_same_look(toys):
+    sampling = Sampling(spaced_levels(toys.denoiser, 3), 1)
+    noise = torch.randn(4, 4, 4, 4, generator=torch.Generator().manual_seed(1), **F64)
+    one, found = subject(toys), []
+    for looks in ([noise], noise.split(1), noise.split(3)):
+        learned, starts = Learned(), [Start.draw(part, sampling, ()) for part in looks]
+        settings = IPGOSettings(rounds=1, check_every=1)
+        list(ipgo([one], [one], starts[:1], starts, sampling, toys.decode, NONE, FORM, settings, 3, learned))
+        found.append(learned)
+    for other in found[1:]:
+        assert other.plain.losses == pytest.approx(found[0].plain.losses, rel=1e-6)
+        torch.testing.assert_close(other.plain_x, found[0].plain_x)
 
 
 def test_it_ends_when_nothing_gets_better(toys):
