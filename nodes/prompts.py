@@ -38,9 +38,9 @@ class RefereePromptOptimizer(Node):
             node_id="RefereePromptOptimizer",
             display_name="Optimize Prompt",
             category=CATEGORY,
-            description="Learns tokens around a prompt until the referee agrees with the pictures (IPGO). It takes "
-            "long once; then every picture with that prompt obeys better, at the price of a plain one. What comes out "
-            "is chosen on noises that were not learned from, and is the plain prompt where nothing did better.",
+            description="Learns tokens around a prompt by which the referee likes its pictures better (IPGO). It "
+            "takes long once; then a picture costs what a plain one costs. What comes out is chosen on noises that "
+            "were not learned from, and is the plain prompt where nothing did better.",
             search_aliases=["ipgo", "fix prompt", "prompt optimization", "prompt embedding", "soft prompt", "vlm"],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model: in fp32, bf16 or fp16, not quantised."),

@@ -237,7 +237,8 @@ and after the prompt. Then KSampler uses the longer prompt as it uses any.
 
 - It takes minutes, once. It pays where one prompt is used many times: each picture then costs what a plain one costs.
 - The two pictures have the same seed, which was not learned from.
-- Where no tokens do better than none on other noises, the plain prompt comes out and the node says so.
+- Where no tokens do better than none on other noises, the plain prompt comes out and the node says so: then the two
+pictures are the same. That happens with most prompts; another **seed** may find some.
 - **last_steps**: more reach what the picture shows, fewer only its details.
 - **Save Prompt Tokens** keeps them as a small file; *Load* and *Apply Prompt Tokens* use it again.
 """
