@@ -76,6 +76,7 @@ def main() -> None:
         after, pair = changed(server, files["method"]), shown(server, notes.BEST, "PreviewImage", "SaveImage")
         found = shown(server, notes.SEARCH, "SaveImage")
         guided = shown(server, notes.GUIDED, "SaveImage", "PreviewImage")
+        prompt = shown(server, notes.PROMPT, "SaveImage", "PreviewImage")
     one = sheet(files["method"], columns=1)
     thumbnails = {
         notes.QUICK: sheet(files["method"], files["plain"], columns=2),
@@ -92,6 +93,7 @@ def main() -> None:
         notes.GUIDED_FLUX: sheet(guided[0], columns=1),
         notes.GUIDED_SDXL: sheet(guided[0], columns=1),
         notes.GUIDED_QWEN: sheet(guided[0], columns=1),
+        **dict.fromkeys((notes.PROMPT, notes.PROMPT_SD15, notes.PROMPTS), sheet(*prompt, columns=2)),
     }
     for name, picture in thumbnails.items():
         picture.save(notes.template(name, ".jpg"), quality=88)
