@@ -240,7 +240,7 @@ def _examine(
     micro_batch: MicroBatch,
     inserted: Inserted,
 ) -> Look:
-    """Mean loss and match of pictures that are not trained, the same views in each look."""
+    """What the referee says of pictures that are not trained, by the same views in each look."""
     losses: list[float] = []
     matches: list[float] = []
     shown: list[torch.Tensor] = []

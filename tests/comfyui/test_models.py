@@ -21,11 +21,16 @@ def methods():
     return inside.run("model_methods")
 
 
+def of(name: str, found: dict):
+    """What was found for a kind of model; ComfyUI 0.30 and newer have them all."""
+    if name not in found and inside.version(find_comfyui()) < (0, 30):
+        pytest.skip("this ComfyUI is older than the model")
+    return found[name]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_gradient_through_the_model_is_that_of_differences(slopes, name):
-    if name not in slopes and inside.version(find_comfyui()) < (0, 30):  # which has them all
-        pytest.skip("this ComfyUI is older than the model")
-    expected, kept, twice, in_training = slopes[name]
+    expected, kept, twice, in_training = of(name, slopes)
     assert abs(expected) > 1
     assert kept == pytest.approx(expected, rel=1e-3 if name in SINGLE else 1e-4)
     assert twice == pytest.approx(kept, rel=1e-5 if name in SINGLE else 1e-10)
@@ -35,7 +40,7 @@ def test_the_gradient_through_the_model_is_that_of_differences(slopes, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_guidance_search_and_optimizer_run(methods, name):
-    made = methods[name]
+    made = of(name, methods)
     for gradient in ("prediction", "look-ahead"):
         finite, moved, guided = made[gradient]
         assert finite and moved > 1e-3 and guided == 2
@@ -55,7 +60,7 @@ def prompts():
 @pytest.mark.parametrize("name", NAMES)
 def test_prompts_are_learned(prompts, name):
     """Tokens stand around any text stream; a gradient reaches them; model and prompt stay."""
-    made = prompts[name]
+    made = of(name, prompts)
     before, after, about_stays = made["shapes"]
     assert after[0] == before[0] and after[2] == before[2] and after[1] - before[1] in (0, 6) and about_stays
     assert len(made["norms"]) == 2 and min(made["norms"]) > 0

@@ -26,12 +26,12 @@ def learn(name):
             made = comfy.sample.sample(patcher, noise, 2, 2.0, "euler", "simple", text, negative, latent, seed=5)
             return made.clone()
 
-        plain, shown = sample(positive), []
-        show = prompts.RefereePromptOptimizer.execute(
+        plain = sample(positive)
+        learned = prompts.RefereePromptOptimizer.execute(
             model=patcher, positive=positive, negative=negative, vae=vae, loss=loss,
             latent_image={"samples": latent}, **COMMON
         ).result  # fmt: skip
-        conditioning, tokens, image, history, report = show
+        conditioning, _, image, history, report = learned
         shown = [list(conditioning[0][0].shape), sorted(conditioning[0][1]) == sorted(positive[0][1])]
         norms = [float(n) for n in history.curves["gradient norm"]["referee"]]
         return {
