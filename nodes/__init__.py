@@ -19,6 +19,7 @@ from .rounds import RefereeAdapt, RefereeRounds
 from .score import RefereeScore
 from .search import RefereeSearch
 from .sockets import PROMPTS
+from .variation import RefereeVariation
 
 FOLDERS = {"referee": {".safetensors", ".pth", ".pt", ".bin"}, PROMPTS: {".safetensors"}}
 """Of ComfyUI's models, with the names' endings."""
@@ -58,6 +59,7 @@ class RefereeExtension(ComfyExtension):
             RefereeRounds,
             RefereeAdapt,
             RefereeSearch,
+            RefereeVariation,
             RefereePromptOptimizer,
             RefereePromptTrainer,
             RefereeSavePrompt,

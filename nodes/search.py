@@ -92,6 +92,18 @@ class RefereeSearch(Node):
                     tooltip="After this share of the steps the referee judges the predicted picture, and only the "
                     "better half of those seen so far goes on. Lower saves more and errs more often; 0: off.",
                 ),
+                io.Float.Input(
+                    "variation",
+                    default=0.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For distilled models that draw nearly the same picture for every seed: each attempt reads "
+                    "the prompt with noise of its own in the first 30 % of the sampling. Higher makes the attempts "
+                    "differ more and stray further from the prompt; 0: off. Prompt Variation repeats a find.",
+                ),
                 AugmentationSocket.Input(
                     "augmentation",
                     optional=True,
@@ -128,6 +140,7 @@ class RefereeSearch(Node):
         keep: int,
         at_once: int,
         prune_at: float,
+        variation: float = 0.0,
         augmentation: Any = None,
     ) -> io.NodeOutput:
         import torch
@@ -139,11 +152,13 @@ class RefereeSearch(Node):
         from .runs.search_panel import SearchProgress
 
         steps, node, page = len(sigmas) - 1, cls.hidden.unique_id, cls.hidden.extra_pnginfo
-        with SearchProgress(node, attempts, steps, stop_at, page) as progress:
+        with SearchProgress(node, attempts, steps, stop_at, page, variation) as progress:
             loss.loss.check_probability(stop_at)
             settings = SearchSettings(attempts, keep, stop_at, prune_at)
             looks_after = settings.looks_after(steps)
-            sample = Attempts(guider, sampler, sigmas, latent_image, vae, at_once, stop_at > 0, looks_after, progress)
+            sample = Attempts(
+                guider, sampler, sigmas, latent_image, vae, at_once, stop_at > 0, looks_after, progress, variation
+            )
             for tried in search(sample, Judge(loss, augmentation), settings, seed):
                 progress.judged(tried[-1], tried.best[0] if tried.best else None)
                 if tried.best and progress.finish_asked:
@@ -157,12 +172,12 @@ class RefereeSearch(Node):
                 )
             verdicts = [one.verdict for one in best]
             losses, terms, matches = ([getattr(v, name) for v in verdicts] for name in ("loss", "terms", "match"))
-            origins = [{"seed": one.seed, "steps": sample.steps[one.index]} for one in best]
+            how = {"variation": variation} if variation else {}
+            origins = [{"seed": one.seed, "steps": sample.steps[one.index], **how} for one in best]
             scores = Scores(losses, terms, matches, loss.loss.texts(), origins=origins)
             scores.write_into(cls.hidden, "Search Until It Obeys")
             progress.finish(len(tried), sample.notes)
         pictures = [one.picture for one in best]
         image = torch.cat([picture.image for picture in pictures])
-        return io.NodeOutput(
-            sample.latent_of(pictures), image, matches, report(tried, sample.steps, steps, loss.loss.matching())
-        )
+        lines = report(tried, sample.steps, steps, loss.loss.matching(), variation)
+        return io.NodeOutput(sample.latent_of(pictures), image, matches, lines)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from . import workflow_notes as notes
 from .make_screenshots import IMAGES, method
-from .server import Server
+from .server import Graph, Server
 from .workflow import to_api
 
 SIZE = 160
 SHARES = (0.0, 0.05, 0.2, 0.4, 0.8)  # of Referee Guidance
+VARIED = "a red square and a cyan circle"
 ALONE = {"prior": None}
 SWEEPS = {
     "sds_weight": {
@@ -70,6 +71,26 @@ def guided(server: Server, info: dict, share: float):
     return to_tensor(Image.open(io.BytesIO(server.image(picture))))
 
 
+def varied(server: Server, variation: float, seed: int):
+    """A picture [3, H, W] from one starting noise, its prompt varied by this seed."""
+    from PIL import Image
+
+    from referee_core.plots import to_tensor
+
+    graph = Graph()
+    model, clip, vae, _ = graph.add("RefereeDemoModels")[:4]
+    positive, negative = (graph.add("CLIPTextEncode", clip=clip, text=text)[0] for text in (VARIED, ""))
+    how = {"seed": seed, "variation": variation, "end_percent": 0.3}
+    positive = graph.add("RefereeVariation", conditioning=positive, **how)[0]
+    latent = graph.add("EmptyLatentImage", width=128, height=128, batch_size=1)[0]
+    sampler = {"seed": 0, "steps": 10, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+    given = {"model": model, "positive": positive, "negative": negative, "latent_image": latent}
+    made = graph.add("KSampler", **given, **sampler)[0]
+    shown = graph.add("PreviewImage", images=graph.add("VAEDecode", samples=made, vae=vae)[0])[0][0]
+    (picture,) = server.run(graph)[shown]["images"]
+    return to_tensor(Image.open(io.BytesIO(server.image(picture))))
+
+
 def views(image):
     """The picture and what the referee sees of it in one step, by preset."""
     import torch
@@ -98,6 +119,9 @@ def main() -> None:
             print(f"{name}.png")
         shown = [(f"share {share:g}", guided(server, info, share)) for share in SHARES]
         to_image(strip(shown, len(shown), SIZE)).save(IMAGES / "guidance_share.png")
+        plain = ("variation 0", varied(server, 0.0, 0))
+        shown = [plain, *((f"variation 2, seed {seed}", varied(server, 2.0, seed)) for seed in range(4))]
+        to_image(strip(shown, len(shown), SIZE)).save(IMAGES / "variation.png")
         result, film = pictures(server, graph, {})
         to_image(film).save(IMAGES / "filmstrip.png")
         to_image(strip(views(result), 7, SIZE)).save(IMAGES / "views.jpg", quality=88)

@@ -15,6 +15,7 @@ from comfy.sd import VAE
 
 from ...referee_core.methods.search import Attempt, GoesOn
 from ...referee_core.out_of_memory import OUT_OF_MEMORY
+from ...referee_core.variation import UNTIL
 from ..bridge.gradients.block import as_comfyui_does
 from ..bridge.gradients.memory import memory_for
 from ..bridge.gradients.vae import Decoder, decode_pictures
@@ -23,7 +24,8 @@ from ..bridge.judging.judge import Picture
 from ..bridge.judging.scores import format_numbers
 from ..bridge.sampling.batches import most_at_once, noise_of_each, rows_go_alone, step_of, telling_levels
 from ..bridge.sampling.latents import check_family, rows_that_fit, samples_for
-from .search_panel import SearchProgress
+from ..bridge.sampling.variation import can_vary, varied
+from .search_panel import SearchProgress, name_seed
 
 
 class GivenUp(Exception):
@@ -38,6 +40,7 @@ class Attempts:
         latent: LATENT of one image. at_once: seeds in a batch; 0: as many as fit, but with ``stops`` no more than were
             tried before, so that at most half of the work can turn out to be in vain.
         looks_after: steps after which the predicted picture is judged; 0: never.
+        variation: of the prompt, from each attempt's own seed (see the core's variation.py).
         notes: for the user, once the search has ended.
         steps: how many each attempt took, in the order tried; fewer than planned where a sampler ended early.
     """
@@ -51,6 +54,7 @@ class Attempts:
     stops: bool
     looks_after: int
     progress: SearchProgress
+    variation: float = 0.0
     notes: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
 
@@ -74,10 +78,17 @@ class Attempts:
         self.samples = samples_for(patcher, self.latent)
         Decoder(self.vae).check_latent(self.samples)
         self.mask = self.latent.get("noise_mask")
-        self.apart = rows_go_alone(self.sampler, self.guider, self.mask is not None)
+        self.apart = rows_go_alone(self.sampler, self.guider, self.mask is not None) and not self.variation
+        if self.variation and not can_vary(self.guider):
+            raise ValueError(
+                "The input 'variation' changes the positive prompt, and this 'guider' has none: set it to 0, or "
+                "connect CFGGuider or BasicGuider."
+            )
         self.most = None  # after memory ran out
         if self.at_once > 1 and self.looks_after:
             self._note("one at a time: with prune_at each can be given up on its own")
+        elif self.at_once > 1 and self.variation:
+            self._note("one at a time: with variation each reads a prompt of its own")
         elif self.at_once > 1 and not self.apart:
             self._note(
                 "one at a time: with this sampler, conditioning or patches of the model a batch could change "
@@ -139,7 +150,8 @@ class Attempts:
                     raise GivenUp
 
         try:
-            with noise_of_each(group) if count > 1 else nullcontext():
+            each = noise_of_each(group) if count > 1 else nullcontext()
+            with each, varied(guider, group[0], self.variation, UNTIL) if self.variation else nullcontext():
                 samples = guider.sample(
                     noise,
                     self.samples.repeat(count, *[1] * (self.samples.ndim - 1)),
@@ -180,13 +192,16 @@ class Attempts:
             logging.warning("[Referee] %s", text)
 
 
-def report(attempts: Sequence[Attempt], made: Sequence[int], steps: int, matching: Sequence[str] = ()) -> str:
+def report(
+    attempts: Sequence[Attempt], made: Sequence[int], steps: int, matching: Sequence[str] = (), variation: float = 0.0
+) -> str:
     """One line an attempt: "attempt 2 (seed 8): loss 1.203 · match 0.936 · itm 0.066", in the order tried.
 
     made: steps of each. steps: as planned. matching: see ``numbers``.
     """
     lines = (_line(attempt, own, steps, matching) for attempt, own in zip(attempts, made, strict=False))
-    return "\n".join(f"attempt {a.index + 1} (seed {a.seed}): {line}" for a, line in zip(attempts, lines, strict=True))
+    named = [f"attempt {a.index + 1} ({name_seed(a.seed, variation)})" for a in attempts]
+    return "\n".join(f"{name}: {line}" for name, line in zip(named, lines, strict=True))
 
 
 def _line(attempt: Attempt, made: int, steps: int, matching: Sequence[str]) -> str:

@@ -12,9 +12,17 @@ class SearchProgress(Panel):
     """Shows a search of ``attempts``, each of so many steps, for a match of ``stop_at`` (0: for the best); the match of
     each is a point of the chart."""
 
-    def __init__(self, node_id: str | None, attempts: int, steps: int, stop_at: float, extra_pnginfo: dict | None):
+    def __init__(
+        self,
+        node_id: str | None,
+        attempts: int,
+        steps: int,
+        stop_at: float,
+        extra_pnginfo: dict | None,
+        variation: float = 0.0,
+    ):
         super().__init__(node_id, attempts, attempts * steps, extra_pnginfo)
-        self.attempts, self.steps, self.stop_at = attempts, steps, stop_at
+        self.attempts, self.steps, self.stop_at, self.variation = attempts, steps, stop_at, variation
         self.tried, self.best, self.next_status = 0, None, 0.0
 
     def step(self, at_once: int, share: float) -> None:
@@ -45,10 +53,12 @@ class SearchProgress(Panel):
         (seed 3) · 1:30" where the search was for a match and found none."""
         counted = "1 attempt" if tried == 1 else f"{tried} attempts"
         if self.stop_at and not obeys(self.best, self.stop_at):
-            best = describe_best(self.best).removeprefix("match ")
+            best = describe_best(self.best, self.variation).removeprefix("match ")
             text = f"no match in {counted} · best {best} · {format_time(time.monotonic() - self.began)}"
         else:
-            text = f"{self.closing()} · {describe_best(self.best)} · {tried} of {self.attempts} attempts"
+            text = (
+                f"{self.closing()} · {describe_best(self.best, self.variation)} · {tried} of {self.attempts} attempts"
+            )
         text += " · finished by hand" if self.finish_asked else ""
         self.show("\n".join([text, *notes]))
         self.move_bar(self.attempts * self.steps, self.attempts * self.steps)
@@ -61,11 +71,16 @@ class SearchProgress(Panel):
         return " · ".join([*parts, self.left(done, self.attempts * self.steps)])
 
 
-def describe_best(attempt: Attempt) -> str:
+def name_seed(seed: int, variation: float) -> str:
+    """What makes an attempt's picture again: "seed 3", or "seed 3, variation 0.3"."""
+    return f"seed {seed}, variation {variation:g}" if variation else f"seed {seed}"
+
+
+def describe_best(attempt: Attempt, variation: float = 0.0) -> str:
     """As "match 0.94 (seed 3)", or its loss where there is no match."""
     verdict = attempt.verdict
     number = f"loss {verdict.loss:.2f}" if verdict.match is None else f"match {verdict.match:.2f}"
-    return f"{number} (seed {attempt.seed})"
+    return f"{number} ({name_seed(attempt.seed, variation)})"
 
 
 def make_attempt_row(attempt: Attempt) -> dict:

@@ -41,9 +41,14 @@ class Searched(Demo):
         self.report, self.scores = (self.add("PreviewAny", source=outputs[i])[0][0] for i in (3, 2))
         return outputs
 
-    def plain(self, seed: int) -> None:
+    def plain(self, seed: int, guider: list | None = None) -> None:
         noise = self.add("RandomNoise", noise_seed=seed)[0]
-        parts = {"guider": self.guider, "sampler": self.sampler, "sigmas": self.sigmas, "latent_image": self.latent}
+        parts = {
+            "guider": guider or self.guider,
+            "sampler": self.sampler,
+            "sigmas": self.sigmas,
+            "latent_image": self.latent,
+        }
         self.save(self.add("SamplerCustomAdvanced", noise=noise, **parts)[0], f"plain{seed}")
 
 
@@ -106,6 +111,24 @@ def test_an_attempt_is_what_comfyuis_own_node_gives_for_its_seed(latents, at_onc
     for row, plain in pairs:
         assert torch.equal(row, plain) if at_once == 1 else torch.allclose(row, plain, atol=1e-3)
     assert (pairs[0][0] - pairs[1][0]).abs().max() > 0.1
+
+
+def test_a_varied_attempt_is_repeated_by_prompt_variation(latents):
+    graph, reports = Searched(), []
+    graph.search(variation=1.5, attempts=2, keep=2, at_once=2)
+    for seed in (SEED, SEED + 1):
+        positive = graph.add("RefereeVariation", conditioning=graph.positive, seed=seed, variation=1.5, end_percent=0.3)
+        graph.plain(
+            seed,
+            graph.add("CFGGuider", model=graph.model, positive=positive[0], negative=graph.negative, cfg=3.0)[0],
+        )
+    graph.plain(SEED + 2)
+    found = latents(graph, reports)
+    lines = reports[0].splitlines()
+    seeds = [int(re.match(r"attempt \d \(seed (\d+), variation 1.5\): loss", line)[1]) for line in lines]
+    own = [found[f"plain{seed}"][0] for seed in seeds]
+    assert any(torch.equal(found["found"][0], one) for one in own)
+    assert any(torch.equal(found["found"][1], one) for one in own) and not torch.equal(*own)
 
 
 def test_a_referee_sampler_runs_inside_with_the_seed_of_its_attempt(latents):

@@ -16,7 +16,7 @@ IDS = {
     "RefereeOptimizer", "RefereeSampler", "RefereeScore", "RefereeHistoryPlot",
     "RefereeFilmstrip", "RefereeGradientView", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereeAdapt",
     "RefereePromptOptimizer", "RefereePromptTrainer", "RefereeSavePrompt", "RefereeLoadPrompt", "RefereeApplyPrompt",
-    "RefereeFromVLM", "RefereeDecide",
+    "RefereeFromVLM", "RefereeDecide", "RefereeVariation",
 }  # fmt: skip
 
 

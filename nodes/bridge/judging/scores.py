@@ -34,7 +34,7 @@ class Scores:
     matches: list[float | None]
     texts: list[str]
     matching: Sequence[str] = ()
-    origins: Sequence[dict[str, int]] = ()
+    origins: Sequence[dict[str, float]] = ()
 
     def ranking(self) -> list[int]:
         """Indices of the images, lowest loss first; what is not finite comes last."""
