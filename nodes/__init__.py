@@ -8,7 +8,7 @@ from comfy_api.latest import ComfyExtension, io
 from .decide import RefereeDecide
 from .guidance import RefereeGuidance
 from .loaders import RefereeConvert, RefereeDemoModels, RefereeFromVLM, RefereeLoader
-from .losses import RefereeCombineLosses, RefereeLoss
+from .losses import RefereeCombineLosses, RefereeLoss, RefereeStatements
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
 from .priors import RefereeSDSGuidance
 from .prompt_files import RefereeApplyPrompt, RefereeLoadPrompt, RefereeSavePrompt
@@ -47,6 +47,7 @@ class RefereeExtension(ComfyExtension):
             RefereeDemoModels,
             RefereeFromVLM,
             RefereeLoss,
+            RefereeStatements,
             RefereeCombineLosses,
             RefereeAugmentation,
             RefereeSDSGuidance,

@@ -87,6 +87,73 @@ class RefereeLoss(Node):
         return io.NodeOutput(LoadedLoss(loss, (referee.patcher,)))
 
 
+class RefereeStatements(Node):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeStatements",
+            display_name="Referee Loss per Statement",
+            category=CATEGORY,
+            description="Asks the referee about each part of a prompt by itself, and shows which part a picture "
+            "disobeys. Use it in place of Referee Loss, for prompts with several things.",
+            search_aliases=[
+                "split prompt",
+                "which word",
+                "per word",
+                "soft tifa",
+                "atoms",
+                "judge",
+                "questions",
+                "blip",
+            ],
+            inputs=[
+                RefereeSocket.Input("referee", tooltip="The network that judges: from Referee from CLIP or another."),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="What the picture must show. Rules split it at its sentences, things and places; the node "
+                    "shows the statements.",
+                ),
+                io.String.Input(
+                    "statements",
+                    multiline=True,
+                    default="",
+                    tooltip="Your own statements, one a line, in place of those that the rules find. Empty: by rules.",
+                ),
+                io.Float.Input(
+                    "worst_weight",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="How much the statement that matches least counts beside the mean of all. Higher works on "
+                    "what is missing; 0: the mean alone.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[
+                LossSocket.Output("loss", tooltip="For Search Until It Obeys, Score Images or Referee Optimizer."),
+                io.String.Output("statements", tooltip="What the referee is asked, one a line."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, referee: LoadedReferee, text: str, statements: str, worst_weight: float) -> io.NodeOutput:
+        from ..referee_core.losses import bind_statements
+        from ..referee_core.statements import lines, split_statements
+        from .bridge.show.panel import show_text
+
+        parts = lines(statements) or split_statements(text)
+        if not parts:
+            raise ValueError("The input 'text' is empty: write what the picture should show.")
+        with torch.inference_mode(False):  # the text's tensors take part in the backward pass
+            loss = bind_statements(referee.referee, parts, worst_weight)
+        notes = dict.fromkeys(note for one in loss.bound for note in referee.referee.notes(one.text))
+        show_text(cls.hidden.unique_id, "\n".join([*parts, *notes]))
+        return io.NodeOutput(LoadedLoss(loss, (referee.patcher,)), "\n".join(parts))
+
+
 class RefereeCombineLosses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -174,10 +174,10 @@ class RefereeSearch(Node):
             losses, terms, matches = ([getattr(v, name) for v in verdicts] for name in ("loss", "terms", "match"))
             how = {"variation": variation} if variation else {}
             origins = [{"seed": one.seed, "steps": sample.steps[one.index], **how} for one in best]
-            scores = Scores(losses, terms, matches, loss.loss.texts(), origins=origins)
+            scores = Scores(losses, terms, matches, loss.loss.texts(), loss.loss.matching(), origins)
             scores.write_into(cls.hidden, "Search Until It Obeys")
-            progress.finish(len(tried), sample.notes)
+            progress.finish(len(tried), [scores.verdicts(0), *sample.notes])
         pictures = [one.picture for one in best]
         image = torch.cat([picture.image for picture in pictures])
-        lines = report(tried, sample.steps, steps, loss.loss.matching(), variation)
+        lines = report(tried, sample.steps, steps, scores.matching, variation, scores.texts)
         return io.NodeOutput(sample.latent_of(pictures), image, matches, lines)

@@ -13,13 +13,29 @@ from .out_of_memory import is_out_of_memory
 from .views import at_least_single
 
 
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Statements of one text, whose worst counts once more.
+
+    Attributes:
+        worst: the weight of the worst one's loss beside the mean of all. weight: of the whole.
+    """
+
+    worst: float
+    weight: float = 1.0
+
+
 @dataclass(frozen=True)
 class Bound:
-    """A referee bound to a text: one referee, one encoded text, and the weight of each of the referee's losses."""
+    """A referee bound to a text: one referee, one encoded text, and the weight of each of the referee's losses.
+
+    together: the statements that this one belongs to, if any.
+    """
 
     referee: Referee
     text: Any
     weights: dict[str, float]
+    together: Together | None = None
 
     @property
     def active(self) -> dict[str, float]:
@@ -94,12 +110,23 @@ def bind(referee: Referee, text: str, **weights: float) -> RefereeLoss:
     return RefereeLoss((Bound(referee, referee.encode(text), dict(weights)),))
 
 
+def bind_statements(referee: Referee, statements: Sequence[str], worst: float) -> RefereeLoss:
+    """The mean of one referee's losses against each statement, and ``worst`` times the largest of them."""
+    term = referee.probability or referee.terms[0]
+    together, weights = Together(worst), {term: 1 / len(statements)}
+    return RefereeLoss(tuple(Bound(referee, referee.encode(text), weights, together) for text in statements))
+
+
 def combine(losses: Sequence[RefereeLoss], weights: Sequence[float]) -> RefereeLoss:
     """The weighted sum of losses; a loss of weight 0 is left out."""
     bound = []
     for loss, weight in zip(losses, weights, strict=True):
         if weight:
-            bound += [replace(p, weights={k: weight * w for k, w in p.weights.items()}) for p in loss.bound]
+            own = {t: t and replace(t, weight=weight * t.weight) for t in (p.together for p in loss.bound)}
+            bound += [
+                replace(p, weights={k: weight * w for k, w in p.weights.items()}, together=own[p.together])
+                for p in loss.bound
+            ]
     if not bound:
         raise ValueError("Every combined referee loss has weight 0: give at least one of them a value.")
     return RefereeLoss(tuple(bound))
@@ -204,10 +231,17 @@ def _weigh(bound: Sequence[Bound], views: torch.Tensor) -> tuple[torch.Tensor, t
     """The weighted sum [N] over what is bound to one referee, and their unweighted active terms [terms, N]."""
     referee = bound[0].referee
     seen, total, values = referee.encode_images(views), views.new_zeros(()), []
+    groups: dict[Together, list[torch.Tensor]] = {}
     for one in bound:
         losses = referee.losses(seen, one.text, tuple(one.active))
-        total = total + sum(weight * losses[term] for term, weight in one.active.items())
+        own = sum((weight * losses[term] for term, weight in one.active.items()), views.new_zeros(()))
+        total = total + own
         values += [losses[term] for term in one.active]
+        if one.together is not None:
+            groups.setdefault(one.together, []).append(own)
+    for group, shares in groups.items():
+        each = torch.stack(shares) * (len(shares) / group.weight)
+        total = total + group.weight * group.worst * each.amax(0)
     return total, torch.stack(values)
 
 

@@ -26,6 +26,7 @@ FLAGS = (
 QUIET = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 READY = 'window.app?.graph && window.LiteGraph?.registered_node_types["RefereeOptimizer"]'
 LIVE_STEP, LONGEST = 120, 900  # steps; seconds
+STATED = "a red circle to the left of a blue square"
 REFEREES = ("blip2_pretrained.pth", "blip2_referee.safetensors")  # to choose from in the pictures
 MARGIN, LEFT, TOP = 16, 90, 130  # the editor's own bars are outside
 
@@ -161,6 +162,21 @@ def asked(info: dict) -> dict:
     return json.loads(w.text())
 
 
+def by_statement(info: dict) -> dict:
+    w = Workflow("by statement", info)
+    models = w.add("RefereeDemoModels")
+    positive, negative = encoded(w, models.out("clip"), STATED)
+    latent = w.add("EmptyLatentImage", width=DEMO["size"], height=DEMO["size"], batch_size=2)
+    given = {"model": models, "positive": positive, "negative": negative, "latent_image": latent}
+    made = w.add("KSampler", **given, seed=SEED, steps=10, cfg=3.0, sampler_name="euler", scheduler="normal")
+    images = w.add("VAEDecode", samples=made, vae=models.out("vae"))
+    loss = w.add("RefereeStatements", referee=models.out("referee"), text=STATED)
+    scores = w.add("RefereeScore", images=images, loss=loss)
+    w.place("", [models, latent], [positive, negative], [made, images])
+    w.place("", [loss], [scores], [w.add("PreviewAny", source=scores.out("report"))])
+    return json.loads(w.text())
+
+
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
@@ -211,6 +227,11 @@ def main() -> None:
             editor.shoot("RefereeFromVLM", "CLIPLoader", "RefereeFromVLM", "RefereeLoss")
             editor.load(asked(info))
             editor.shoot("RefereeDecide", "LoadImage", "RefereeDecide", "PreviewAny")
+
+            editor.load(by_statement(info))
+            editor.queue()
+            editor.wait()
+            editor.shoot("RefereeStatements", "RefereeStatements", "RefereeScore", "PreviewAny")
 
             editor.load(example(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")

@@ -21,7 +21,7 @@ from ..bridge.gradients.memory import memory_for
 from ..bridge.gradients.vae import Decoder, decode_pictures
 from ..bridge.inputs import check_finite
 from ..bridge.judging.judge import Picture
-from ..bridge.judging.scores import format_numbers
+from ..bridge.judging.scores import format_numbers, number_texts
 from ..bridge.sampling.batches import most_at_once, noise_of_each, rows_go_alone, step_of, telling_levels
 from ..bridge.sampling.latents import check_family, rows_that_fit, samples_for
 from ..bridge.sampling.variation import can_vary, varied
@@ -193,15 +193,22 @@ class Attempts:
 
 
 def report(
-    attempts: Sequence[Attempt], made: Sequence[int], steps: int, matching: Sequence[str] = (), variation: float = 0.0
+    attempts: Sequence[Attempt],
+    made: Sequence[int],
+    steps: int,
+    matching: Sequence[str] = (),
+    variation: float = 0.0,
+    texts: Sequence[str] = (),
 ) -> str:
-    """One line an attempt: "attempt 2 (seed 8): loss 1.203 · match 0.936 · itm 0.066", in the order tried.
+    """One line an attempt: "attempt 2 (seed 8): loss 1.203 · match 0.936 · itm 0.066", in the order tried; then which
+    of several texts is which.
 
     made: steps of each. steps: as planned. matching: see ``numbers``.
     """
     lines = (_line(attempt, own, steps, matching) for attempt, own in zip(attempts, made, strict=False))
     named = [f"attempt {a.index + 1} ({name_seed(a.seed, variation)})" for a in attempts]
-    return "\n".join(f"{name}: {line}" for name, line in zip(named, lines, strict=True))
+    told = [f"{name}: {line}" for name, line in zip(named, lines, strict=True)]
+    return "\n".join([*told, *number_texts(texts)])
 
 
 def _line(attempt: Attempt, made: int, steps: int, matching: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ class SearchProgress(Panel):
                 f"{self.closing()} · {describe_best(self.best, self.variation)} · {tried} of {self.attempts} attempts"
             )
         text += " · finished by hand" if self.finish_asked else ""
-        self.show("\n".join([text, *notes]))
+        self.show("\n".join(filter(None, [text, *notes])))
         self.move_bar(self.attempts * self.steps, self.attempts * self.steps)
 
     def status(self, at_once: int, done: float) -> str:

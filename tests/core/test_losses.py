@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from referee_core.augment import NONE, PAPER
-from referee_core.losses import MicroBatch, bind, combine, expected_loss, plain_loss
+from referee_core.losses import MicroBatch, bind, bind_statements, combine, expected_loss, plain_loss
 from referee_core.out_of_memory import OUT_OF_MEMORY
 from referee_core.referees.base import RefereeBase
 from referee_core.referees.pixels import clamp_straight_through, square
@@ -49,6 +49,21 @@ def test_the_expectation_is_the_mean_over_views_of_the_weighted_sum(toy_referee)
         torch.testing.assert_close(terms["level"][i], losses["level"].mean().detach())
         torch.testing.assert_close(terms["waves"][i], losses["waves"].mean().detach())
         torch.testing.assert_close(gradient[i], torch.autograd.grad(expected, images)[0][i])
+
+
+@pytest.mark.parametrize("weight", [1.0, -2.0])
+def test_statements_are_their_mean_and_the_worst_once_more(toy_referee, weight):
+    texts, images = ["a cat", "a dog on a mat", "x"], leaf()
+    loss = combine([bind_statements(toy_referee, texts, worst=0.7)] * 2, [weight, 1.0])
+    total, terms, slope = run(loss, images)
+    term = toy_referee.probability or toy_referee.terms[0]
+    for i, seed in enumerate((0, 1)):
+        views = views_of(images[i], VIEWS, seed)
+        each = torch.stack([toy_referee.losses(views, len(text) / 10, (term,))[term] for text in texts])
+        expected = (weight + 1) * (each.mean(0) + 0.7 * each.amax(0)).mean()
+        torch.testing.assert_close(total[i], expected.detach())
+        torch.testing.assert_close(slope[i], torch.autograd.grad(expected, images)[0][i])
+    assert len(terms) == 6
 
 
 @pytest.mark.parametrize("keep", [0, 3])

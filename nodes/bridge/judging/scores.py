@@ -40,6 +40,12 @@ class Scores:
         """Indices of the images, lowest loss first; what is not finite comes last."""
         return sorted(range(len(self.losses)), key=lambda i: (not math.isfinite(self.losses[i]), self.losses[i]))
 
+    def verdicts(self, image: int) -> str:
+        """Of several texts, how surely the image matches each: "a red circle 0.98 · a blue square 0.31"."""
+        terms = self.terms[image]
+        found = [(self.texts[int(name.partition(".")[0]) - 1], terms[name]) for name in self.matching if "." in name]
+        return " · ".join(f"{text} {math.exp(-loss):.2f}" for text, loss in found)
+
     def report(self, ranked: bool = False) -> str:
         """One line an image, in the order in which they came: "image 3: loss 1.203 · ...". ranked: best first, as
         "1. image 3: loss 1.203 · ..."."""
@@ -47,8 +53,7 @@ class Scores:
         lines = [f"image {i}: {format_numbers(*row, self.matching)}" for i, row in enumerate(rows, 1)]
         if ranked:
             lines = [f"{rank}. {lines[i]}" for rank, i in enumerate(self.ranking(), 1)]
-        texts = [f"text {i}: {text}" for i, text in enumerate(self.texts, 1)] if len(self.texts) > 1 else []
-        return "\n".join([*lines, *texts])
+        return "\n".join([*lines, *number_texts(self.texts)])
 
     def write_into(self, hidden: Any, display_name: str, order: Sequence[int] | None = None) -> None:
         """Add the numbers to what ComfyUI's save nodes write into the files of this run, beside the workflow:
@@ -106,6 +111,11 @@ def _on_white(image: torch.Tensor) -> torch.Tensor:
     """[H, W, 3 or 4] -> [H, W, 3]; under a transparent pixel may lie any colour."""
     colours, alpha = image[..., :3], image[..., 3:].float()
     return colours * alpha + (1 - alpha) if alpha.shape[-1] else colours
+
+
+def number_texts(texts: Sequence[str]) -> list[str]:
+    """Of several texts, which is which in ``format_numbers``: "text 2: a blue square"."""
+    return [f"text {i}: {text}" for i, text in enumerate(texts, 1)] if len(texts) > 1 else []
 
 
 def format_numbers(loss: float, terms: dict[str, float], match: float | None, matching: Sequence[str] = ()) -> str:

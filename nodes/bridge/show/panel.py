@@ -121,8 +121,10 @@ class Progress(Panel):
 
     def finish(self, images: torch.Tensor, scores: Scores | None, notes: Sequence[str] = ()) -> None:
         """Leave the finished picture [B, 3, H, W] on the node, and a line: "done in 0:52 · match 0.94 · loss 1.20 ·
-        stopped at step 85 of 160: matched in step 75", with what the user should know below."""
-        self.show("\n".join([self.summary(scores), *notes]), images)
+        stopped at step 85 of 160: matched in step 75", with the verdict on each of several texts, and what the user
+        should know, below."""
+        verdicts = "" if scores is None else scores.verdicts(scores.ranking()[0])
+        self.show("\n".join(filter(None, [self.summary(scores), verdicts, *notes])), images)
         self.move_bar(self.steps, self.steps, images)
 
     def status(self, step: Step) -> str:
