@@ -1,5 +1,6 @@
 """Nodes that load referees and the demo's models."""
 
+from dataclasses import replace
 from typing import Any
 
 import folder_paths
@@ -155,4 +156,5 @@ class RefereeDemoModels(io.ComfyNode):
         from .bridge.models.demo import load_clip, load_model, load_vae
         from .bridge.models.referee_files import load_referee
 
-        return io.NodeOutput(load_model(), load_clip(), load_vae(), load_referee(path("referee")))
+        referee = replace(load_referee(path("referee")), whole_captions=True)
+        return io.NodeOutput(load_model(), load_clip(), load_vae(), referee)

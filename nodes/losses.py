@@ -8,6 +8,8 @@ from comfy_api.latest import io
 from .node import Node
 from .sockets import CATEGORY, LoadedLoss, LoadedReferee, LossSocket, RefereeSocket
 
+WHOLE_CAPTIONS = "The demo's referee knows whole captions only."
+
 
 class RefereeLoss(Node):
     @classmethod
@@ -150,7 +152,8 @@ class RefereeStatements(Node):
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind_statements(referee.referee, parts, worst_weight)
         notes = dict.fromkeys(note for one in loss.bound for note in referee.referee.notes(one.text))
-        show_text(cls.hidden.unique_id, "\n".join([*parts, *notes]))
+        warning = [WHOLE_CAPTIONS] if referee.whole_captions and len(parts) > 1 else []
+        show_text(cls.hidden.unique_id, "\n".join([*parts, *notes, *warning]))
         return io.NodeOutput(LoadedLoss(loss, (referee.patcher,)), "\n".join(parts))
 
 

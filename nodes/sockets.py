@@ -28,10 +28,14 @@ PROMPTS = "referee_prompts"  # the folder of learned tokens in ComfyUI's models
 
 @dataclass(frozen=True)
 class LoadedReferee:
-    """REFEREE: a referee, and the patcher through which ComfyUI's memory manager moves its network."""
+    """REFEREE: a referee, and the patcher through which ComfyUI's memory manager moves its network.
+
+    whole_captions: it learned to say yes to the caption of all that is there only, so it denies a part of it.
+    """
 
     referee: Referee
     patcher: "ModelPatcher"
+    whole_captions: bool = False
 
 
 @dataclass(frozen=True)

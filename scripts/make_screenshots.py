@@ -165,15 +165,8 @@ def asked(info: dict) -> dict:
 def by_statement(info: dict) -> dict:
     w = Workflow("by statement", info)
     models = w.add("RefereeDemoModels")
-    positive, negative = encoded(w, models.out("clip"), STATED)
-    latent = w.add("EmptyLatentImage", width=DEMO["size"], height=DEMO["size"], batch_size=2)
-    given = {"model": models, "positive": positive, "negative": negative, "latent_image": latent}
-    made = w.add("KSampler", **given, seed=SEED, steps=10, cfg=3.0, sampler_name="euler", scheduler="normal")
-    images = w.add("VAEDecode", samples=made, vae=models.out("vae"))
     loss = w.add("RefereeStatements", referee=models.out("referee"), text=STATED)
-    scores = w.add("RefereeScore", images=images, loss=loss)
-    w.place("", [models, latent], [positive, negative], [made, images])
-    w.place("", [loss], [scores], [w.add("PreviewAny", source=scores.out("report"))])
+    w.place("", [models], [loss], [w.add("PreviewAny", source=loss.out("statements"))])
     return json.loads(w.text())
 
 
@@ -231,7 +224,7 @@ def main() -> None:
             editor.load(by_statement(info))
             editor.queue()
             editor.wait()
-            editor.shoot("RefereeStatements", "RefereeStatements", "RefereeScore", "PreviewAny")
+            editor.shoot("RefereeStatements", "RefereeStatements", "PreviewAny")
 
             editor.load(example(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")
