@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from . import workflow_notes as notes
-from .graphs import guidance, prompts, referee_can_play
+from .graphs import guidance, prompts, referee_can_play, search
 from .graphs.parts import EDIT, judged
 from .make_subgraph import SUBGRAPH, make_subgraph
 from .server import PACK, Server
@@ -24,7 +24,7 @@ GRAPHS = {
     notes.EDIT: lambda w: referee_can_play.optimized(w, notes.EDIT_ABOUT, EDIT),
     notes.INVERSION: lambda w: referee_can_play.optimized(w, notes.INVERSION_ABOUT, prior=False),
     notes.SDS: lambda w: referee_can_play.optimized(w, notes.SDS_ABOUT, referee=False),
-    notes.SEARCH: guidance.search,
+    notes.SEARCH: search.search,
     notes.GUIDED: guidance.guided_pair,
     notes.GUIDED_SD15: guidance.guided_sd15,
     notes.GUIDED_FLUX: guidance.guided_flux,
@@ -33,6 +33,9 @@ GRAPHS = {
     notes.PROMPT: prompts.optimize_prompt,
     notes.PROMPT_SD15: prompts.optimize_prompt_sd15,
     notes.PROMPTS: prompts.train_prompts,
+    notes.SEARCH_Z_IMAGE: search.search_z_image,
+    notes.SEARCH_KREA: search.search_krea,
+    notes.SEARCH_SDXL: search.search_sdxl,
 }
 
 

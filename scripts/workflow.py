@@ -30,6 +30,7 @@ SHOWN = {
     "LoadImage": PICTURE,
     **dict.fromkeys(RUNS, PICTURE + CHART),
     "PreviewAny": PICTURE,
+    "RefereeStatements": 90,  # its lines
 }
 BLUE, GREY, GREEN = "#3f789e", "#6b7075", "#4c8f4c"
 OURS, CORE = {"cnr_id": "referee", "ver": "0.1.0"}, {"cnr_id": "comfy-core", "ver": "0.30.0"}

@@ -27,6 +27,9 @@ GUIDED_QWEN = "Referee - 14 Guided, Qwen-Image, BLIP-2"
 PROMPT = "Referee - 15 Optimize a prompt"
 PROMPT_SD15 = "Referee - 16 Optimize a prompt, SD 1.5"
 PROMPTS = "Referee - 17 Tokens for many prompts"
+SEARCH_Z_IMAGE = "Referee - 18 Search, Z-Image, Qwen3-VL"
+SEARCH_KREA = "Referee - 19 Search, Krea 2, Qwen3-VL"
+SEARCH_SDXL = "Referee - 20 Search, SDXL, Qwen3-VL"
 WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH, GUIDED, PROMPT, PROMPTS)
 
 
@@ -54,8 +57,30 @@ QWEN = {
     "qwen_2.5_vl_7b_fp8_scaled.safetensors": (QWEN_PAGE, "text_encoders", "split_files/text_encoders/"),
     "qwen_image_vae.safetensors": (QWEN_PAGE, "vae", "split_files/vae/"),
 }
-FILES_OF = FLUX | SDXL | QWEN
+Z_IMAGE_PAGE = "https://huggingface.co/Comfy-Org/z_image_turbo"
+Z_IMAGE = {
+    "z_image_turbo_bf16.safetensors": (Z_IMAGE_PAGE, "diffusion_models", "split_files/diffusion_models/"),
+    "qwen_3_4b.safetensors": (Z_IMAGE_PAGE, "text_encoders", "split_files/text_encoders/"),
+    "ae.safetensors": FLUX["ae.safetensors"],
+}
+KREA_PAGE = "https://huggingface.co/Comfy-Org/Krea-2"
+VISION_LANGUAGE = {"qwen3vl_4b_fp8_scaled.safetensors": (KREA_PAGE, "text_encoders", "text_encoders/")}
+KREA = {
+    "krea2_turbo_fp8_scaled.safetensors": (KREA_PAGE, "diffusion_models", "diffusion_models/"),
+    **VISION_LANGUAGE,
+    "qwen_image_vae.safetensors": QWEN["qwen_image_vae.safetensors"],
+}
+FILES_OF = FLUX | SDXL | QWEN | Z_IMAGE | KREA
 """By name: page, folder of ComfyUI's models, folder on the page."""
+SIZES = {
+    "sd_xl_base_1.0.safetensors": "7 GB",
+    "z_image_turbo_bf16.safetensors": "12 GB",
+    "qwen_3_4b.safetensors": "8 GB",
+    "ae.safetensors": "0.3 GB",
+    "krea2_turbo_fp8_scaled.safetensors": "13 GB",
+    "qwen3vl_4b_fp8_scaled.safetensors": "5 GB",
+    "qwen_image_vae.safetensors": "0.3 GB",
+}
 CAPTION_HEAD = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2/blip2_pretrained.pth"
 
 
@@ -70,8 +95,15 @@ def files(*names: str) -> list[dict]:
 
 def listed(title: str, names: Iterable[str]) -> str:
     """The files for a note, a line each."""
-    lines = (f"- **{title}**, [{name}]({FILES_OF[name][0]}), into `models/{FILES_OF[name][1]}`" for name in names)
-    return "\n".join(["\nThe editor offers what is missing when the graph opens.\n", *lines, ""])
+    return "\n".join(["\nThe editor offers what is missing when the graph opens.\n", *lines(title, names), ""])
+
+
+def lines(title: str, names: Iterable[str]) -> list[str]:
+    sizes = {name: f", {SIZES[name]}" if name in SIZES else "" for name in names}
+    return [
+        f"- **{title}**, [{name}]({FILES_OF[name][0]}){size}, into `models/{FILES_OF[name][1]}`"
+        for name, size in sizes.items()
+    ]
 
 
 QUICK_ABOUT = """
@@ -230,6 +262,30 @@ The same with Qwen-Image, whose steps are so long that the referee's part in the
 
 - Qwen-Image alone obeys well. What is left to the referee is where it still mixes things up, as with many objects.
 - Published Qwen-Image weights have not been run with this pack.
+"""
+ASKED_ABOUT = """
+- **Referee Loss per Statement** asks about each part of the prompt. The search ends with each part's verdict. Write
+your own lines into *statements* where the rules split badly.
+- **attempts**: how many seeds at most. **stop_at**: how sure the referee must be of the worst part.
+- The referee and the model take turns in memory. Published weights have not been run with this pack.
+"""
+SEARCH_Z_IMAGE_ABOUT = f"""
+*Try seeds until one obeys*: Z-Image-Turbo paints, a Qwen3-VL looks whether the picture shows the prompt.
+
+- **variation** of the search: seeds of this model hardly differ, so each attempt reads the prompt with some noise.
+{ASKED_ABOUT.strip()}
+"""
+SEARCH_KREA_ABOUT = f"""
+*Try seeds until one obeys*: Krea 2 Turbo paints, and its own text encoder, a Qwen3-VL, looks whether the picture shows
+the prompt. Nothing more to download.
+
+- **variation** of the search: each attempt reads the prompt with some noise. 0 where the seeds differ enough.
+{ASKED_ABOUT.strip()}
+"""
+SEARCH_SDXL_ABOUT = f"""
+*Try seeds until one obeys*: SDXL paints, a Qwen3-VL looks whether the picture shows the prompt.
+
+{ASKED_ABOUT.strip()}
 """
 PROMPT_ABOUT = """
 *Tokens around the prompt, learned until the referee agrees.* **Optimize Prompt** learns a few tokens that stand before

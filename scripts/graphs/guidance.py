@@ -1,31 +1,8 @@
-"""Search, and guidance inside a sampler."""
+"""Guidance inside a sampler."""
 
 from .. import workflow_notes as notes
 from ..workflow import GREEN, GREY, Workflow
-from .parts import CONFUSED, DEMO, GUIDED, PAPER, SEARCHED, SEED, encoded, noise, referee_loader, sd15
-
-
-def search(w: Workflow) -> None:
-    w.notes(What_this_does=notes.SEARCH_ABOUT)
-    models = w.add("RefereeDemoModels", "The pack's small models")
-    prompt = w.add("PrimitiveStringMultiline", "The prompt", value=SEARCHED)
-    start = w.add("EmptyLatentImage", "Start from noise", width=DEMO["size"], height=DEMO["size"])
-    positive, negative = encoded(w, models.out("clip"), prompt)
-    w.place("Models and prompt", [models, prompt, start], [positive, negative])
-    loss = w.add("RefereeLoss", "The prompt, for the referee", referee=models.out("referee"), text=prompt)
-    guided = w.add("RefereeGuidance", model=models, vae=models.out("vae"), loss=loss, gradient="look-ahead")
-    w.place("The referee takes part in each picture", [loss, guided])
-    pair = {"model": guided, "positive": positive, "negative": negative}
-    guider = w.add("CFGGuider", "Guidance, as usual", **pair, cfg=GUIDED["cfg"])
-    sampler = w.add("KSamplerSelect", "Sampler, as usual", sampler_name=GUIDED["sampler_name"])
-    plan = {"scheduler": GUIDED["scheduler"], "steps": GUIDED["steps"]}
-    sigmas = w.add("BasicScheduler", "Steps, as usual", model=models.out("model"), **plan)
-    w.place("How each picture is made", [guider, sampler, sigmas])
-    inputs = {"guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": start, "vae": models.out("vae")}
-    found = w.add("RefereeSearch", **inputs, loss=loss, seed=SEED)
-    save = w.add("SaveImage", "The result", images=found.out("image"), filename_prefix="referee/search")
-    report = w.add("PreviewAny", "What the referee says", source=found.out("report"))
-    w.place("Until one obeys", [found], [save, report], colour=GREEN)
+from .parts import CONFUSED, DEMO, GUIDED, PAPER, SEED, encoded, noise, referee_loader, sd15
 
 
 def guided_pair(w: Workflow) -> None:

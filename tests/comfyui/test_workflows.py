@@ -24,6 +24,11 @@ LOADERS = {
     "CheckpointLoaderSimple": "checkpoints", "RefereeLoader": "referee", "UNETLoader": "diffusion_models",
     "CLIPLoader": "text_encoders", "DualCLIPLoader": "text_encoders", "VAELoader": "vae",
 }  # fmt: skip
+PLAYED_BY = {  # outputs of the demo's loader that stand in for those of a file
+    "CheckpointLoaderSimple": (0, 1, 2), "UNETLoader": (0,), "CLIPLoader": (1,), "DualCLIPLoader": (1,),
+    "VAELoader": (2,), "RefereeLoader": (3,), "RefereeFromVLM": (3,),
+}  # fmt: skip
+SEARCHES = (notes.SEARCH_Z_IMAGE, notes.SEARCH_KREA, notes.SEARCH_SDXL)
 GUIDED = (notes.GUIDED_SD15, notes.GUIDED_FLUX, notes.GUIDED_SDXL, notes.GUIDED_QWEN)
 each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 
@@ -61,7 +66,11 @@ def test_names_are_safe_in_file_systems_and_addresses(path):
         ("paper", [notes.PAPER]),
         ("blip-2", [notes.PAPER, notes.SAMPLER, notes.EDIT, *GUIDED]),
         ("guided", [notes.GUIDED, *GUIDED]),
-        ("sdxl", [notes.GUIDED_SDXL]),
+        ("sdxl", [notes.GUIDED_SDXL, notes.SEARCH_SDXL]),
+        ("search", [notes.SEARCH, *SEARCHES]),
+        ("qwen3-vl", SEARCHES),
+        ("z-image", [notes.SEARCH_Z_IMAGE]),
+        ("krea 2", [notes.SEARCH_KREA]),
         ("qwen-image", [notes.GUIDED_QWEN]),
         ("flux", [notes.GUIDED_FLUX]),
         ("samplercustomadvanced", [notes.SAMPLER]),
@@ -180,9 +189,34 @@ def test_the_demo_runs(server, object_info):
 
 STATUS = re.compile(
     r"(step|attempts?|guided|done in|no match in|first a look) .*"  # one line: notes come below it,
-    r"(\n(chosen|the plain prompt stays): .*)?"  # but for what a learned prompt's node has chosen
+    r"(\n(chosen|the plain prompt stays): .*)?"  # but for what a learned prompt's node has chosen,
+    r"(\n.+ [01]\.\d\d( · .+ [01]\.\d\d)+)?"  # and the verdicts on several texts
 )
 SHORT = {"rounds": 2, "steps": 4, "last_steps": 1, "noises": 2, "other_noises": 2}  # of a learned prompt
+
+
+def played_by_the_demo(graph: dict) -> dict:
+    """A graph for files that are not there: the demo's models in their place, small and short."""
+    made = {"demo": {"class_type": "RefereeDemoModels", "inputs": {}}}
+    for number, node in graph.items():
+        if node["class_type"] in PLAYED_BY:
+            continue
+        inputs = {}
+        for name, value in node["inputs"].items():
+            source = graph[value[0]]["class_type"] if isinstance(value, list) else None
+            inputs[name] = ["demo", PLAYED_BY[source][value[1]]] if source in PLAYED_BY else value
+        smaller = {"width": 128, "height": 128, "steps": 2, "attempts": 2}
+        made[number] = node | {"inputs": inputs | {k: v for k, v in smaller.items() if k in inputs}}
+    return made
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_for_files_runs_with_the_demos_models_in_their_place(name, server, object_info):
+    graph = played_by_the_demo(api(notes.template(name), object_info))
+    outputs = server.run(graph)
+    (report,) = (o["text"][0].splitlines() for o in outputs.values() if o.get("text") and "attempt 1" in o["text"][0])
+    assert len([line for line in report if line.startswith("attempt ")]) == 2
+    assert report[-1].startswith("text ") and any(o.get("images") for o in outputs.values())
 
 
 @pytest.mark.slow
