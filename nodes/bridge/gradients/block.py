@@ -11,6 +11,7 @@ from typing import Protocol
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.sd1_clip import SD1ClipModel
 
 from ...sockets import LoadedLoss
 from .attention import use_differentiable_attention
@@ -45,10 +46,10 @@ class Network:
     """A referee's network as a Passage; the referee itself says what it needs (see ``fit_to_memory``)."""
 
     precision: torch.dtype | None = None
-    writes_in_place: bool = False
 
     def __init__(self, patcher: ModelPatcher):
         self.patcher = patcher
+        self.writes_in_place = isinstance(patcher.model, SD1ClipModel)  # ComfyUI's text models, since 0.33
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
         return 0.0

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 def is_ordinary(t: torch.Tensor) -> bool:
@@ -22,6 +23,8 @@ def is_ordinary(t: torch.Tensor) -> bool:
     inference mode, as by a node that trains: they say that they are none, but cannot count their versions."""
     if t.is_inference():
         return False
+    if is_traceable_wrapper_subclass(t):
+        return all(is_ordinary(getattr(t, name)) for name in t.__tensor_flatten__()[0])
     try:
         return t._version >= 0
     except RuntimeError:
@@ -29,13 +32,20 @@ def is_ordinary(t: torch.Tensor) -> bool:
 
 
 def ordinary(t: torch.Tensor) -> torch.Tensor:
-    """An ordinary tensor over the storage of one that is none."""
+    """An ordinary tensor over the storage of one that is none. One that wraps others, as ComfyUI's quantised weights
+    do, is wrapped anew."""
+    if is_traceable_wrapper_subclass(t):
+        names, about = t.__tensor_flatten__()
+        return type(t).__tensor_unflatten__({n: _ordinary(getattr(t, n)) for n in names}, about, t.size(), t.stride())
     alias = torch.empty(0, dtype=t.dtype, device=t.device)
     return alias.set_(t.untyped_storage(), t.storage_offset(), t.size(), t.stride())
 
 
 class OrdinaryTensors(TorchFunctionMode):
-    """Gives every function of PyTorch ordinary tensors in place of inference tensors."""
+    """Gives every function of PyTorch ordinary tensors in place of inference tensors.
+
+    ``out=``, which autograd refuses and ComfyUI's text models use since 0.33, becomes a write in place.
+    """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -45,7 +55,16 @@ class OrdinaryTensors(TorchFunctionMode):
             or getattr(func, "__name__", "") in ("__get__", "__set__")  # attributes of the tensor itself
         ):
             return func(*args, **kwargs)
-        return func(*map(_ordinary, args), **{name: _ordinary(value) for name, value in kwargs.items()})
+        args, kwargs = tuple(map(_ordinary, args)), {name: _ordinary(value) for name, value in kwargs.items()}
+        out = kwargs.get("out")
+        if isinstance(out, torch.Tensor) and torch.is_grad_enabled() and _requires_grad(out, *args):
+            del kwargs["out"]
+            return out.copy_(func(*args, **kwargs))
+        return func(*args, **kwargs)
+
+
+def _requires_grad(*values: Any) -> bool:
+    return any(isinstance(value, torch.Tensor) and value.requires_grad for value in values)
 
 
 def _ordinary(value: Any) -> Any:

@@ -4,27 +4,45 @@ VQAScore (Lin et al., ECCV 2024): the probability of "yes" against "no" as the f
 and precision are ComfyUI's own; nothing is loaded twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
 from comfy.sd import CLIP
+from comfy.text_encoders.flux import Flux2TEModel
 
 from ....referee_core.referees.base import RefereeBase
 from ...sockets import LoadedReferee
+from .qwen35_positions import in_their_places
 
 TERM = "yes"
 QUESTION = 'Does this figure show "{}"?'
 ANSWER = " Please answer yes or no."
-CHAT = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
-"""Qwen's own template; ComfyUI's adds an empty block of thoughts, which the Instruct models were not trained on."""
-PICTURE = 151655  # <|image_pad|>
-YES, NO = (("Yes", "yes", "YES", " Yes", " yes"), ("No", "no", "NO", " No", " no"))
 USE = (
     "Load one of qwen3vl_4b or qwen3vl_8b (fp8_scaled, int8_convrot or bf16) with Load CLIP, type krea2 or qwen_image."
 )
+YES, NO = (("Yes", "yes", "YES", " Yes", " yes"), ("No", "no", "NO", " No", " no"))
+
+
+class Chat(NamedTuple):
+    """How a family of models is asked: its own template, with the question for ``{}``, the id of the picture, and what
+    surrounds a call of its language model."""
+
+    template: str
+    picture: int
+    positions: Callable[[Any], AbstractContextManager] = nullcontext
+
+
+VISION = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
+CHATS = {
+    "Qwen3VL": Chat(VISION, 151655),
+    "Qwen35": Chat(VISION + "<think>\n\n</think>\n\n", 248056, in_their_places),
+}
+"""By ComfyUI's class. ComfyUI's own template adds an empty block of thoughts for Qwen3-VL too, whose Instruct models
+were not trained on one; Qwen3.5 without thinking is asked with one."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +55,14 @@ class Question:
 
 
 class Look(NamedTuple):
-    """A picture as the language model reads it: tokens [n, d], their grid and what is injected into deeper layers."""
+    """A picture as the language model reads it: tokens [n, d], and their grid with what goes into deeper layers."""
 
     tokens: torch.Tensor
-    extra: dict
+    extra: Any
 
 
 class VisionLanguageReferee(RefereeBase):
-    """Asks a Qwen3-VL about pictures of ``side`` pixels. Gradients reach the pictures.
+    """Asks a Qwen3-VL or Qwen3.5 about pictures of ``side`` pixels. Gradients reach the pictures.
 
     Raises ValueError, saying why and what to use instead, for a CLIP that cannot answer questions about pictures.
     """
@@ -52,21 +70,22 @@ class VisionLanguageReferee(RefereeBase):
     terms, probability = (TERM,), TERM
 
     def __init__(self, clip: CLIP, side: int = 448):
-        self.network = _language_model(clip)
+        self.network, self._chat = _language_model(clip)
         self.image_size, self._clip = side, clip
         self._yes, self._no = ([self._ids(word)[0] for word in words] for words in (YES, NO))
 
     def _ids(self, text: str) -> list[int]:
-        ((row, *_),) = self._clip.tokenize(text, skip_template=True).values()
-        return [int(token[0]) for token in row]
+        """By the model's own tokenizer: ComfyUI's around it may add a template, and reads "embedding:name"."""
+        tokenizer = self._clip.tokenizer
+        return getattr(tokenizer, tokenizer.clip).tokenizer(text)["input_ids"]
 
     def encode(self, text: str) -> Question:
         if not text.strip():
             raise ValueError("The text for the referee is empty: write what the picture should show.")
         text = text.strip()
         question = text if text.endswith("?") else QUESTION.format(text)
-        ids = self._ids(CHAT.format(question + ANSWER))
-        place = ids.index(PICTURE)
+        ids = self._ids(self._chat.template.format(question + ANSWER))
+        place = ids.index(self._chat.picture)
         return Question(text, ids[:place], ids[place + 1 :])
 
     def encode_images(self, views: torch.Tensor) -> list[Look]:
@@ -88,10 +107,8 @@ class VisionLanguageReferee(RefereeBase):
         before, after = (self.network.model.embed_tokens(ids)[0].to(dtype) for ids in words)
         embeds = torch.cat([before, look.tokens.to(dtype), after])[None]
         about = {"type": "image", "index": len(before), "size": len(look.tokens), "extra": look.extra}
-        positions, mask, deepstack = self.network.build_image_inputs(embeds, [about])
-        hidden = self.network.model(
-            None, embeds=embeds, position_ids=positions, visual_pos_masks=mask, deepstack_embeds=deepstack
-        )[0]
+        with self._chat.positions(self.network.model):
+            hidden = self.network(None, embeds=embeds, embeds_info=[about])[0]
         logits = self._head(hidden[:, -1:])[0, 0].float()
         yes, no = (logits[ids].logsumexp(0) for ids in (self._yes, self._no))
         return torch.nn.functional.softplus(no - yes)
@@ -102,30 +119,52 @@ class VisionLanguageReferee(RefereeBase):
         return self.network.logits(hidden) if head is None else head(hidden)
 
     def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
-        """About what one picture keeps: each layer of the language model what its norms, attention and gate read."""
+        """About what one picture keeps: each layer of the language model what its norms, attention and gate read; a
+        linear layer of Qwen3.5 also 20 kB for each token and head (measured), as it solves 64 tokens at a time."""
         config = self.network.model.config
         tokens = (self.image_size // 32) ** 2 + 60
         layer = tokens * (8 * config.hidden_size + 3 * config.intermediate_size)
-        return texts * config.num_hidden_layers * layer * 2
+        linear = list(getattr(config, "layer_types", ())).count("linear_attention")
+        solved = 20_000 * tokens * getattr(config, "linear_num_value_heads", 0)
+        return texts * (config.num_hidden_layers * layer * 2 + linear * solved)
 
 
-def _language_model(clip: CLIP) -> Any:
-    """The language model inside, or why there is none that can judge."""
+def _language_model(clip: CLIP) -> tuple[Any, Chat]:
+    """The language model inside and how it is asked; a ValueError says why there is none that can judge."""
     model = clip.cond_stage_model
     network = getattr(getattr(model, str(getattr(model, "clip", "")), None), "transformer", None)
-    kind = type(model).__name__
+    families = {kind.__name__ for kind in type(network).__mro__}
+    why = _why_not(model, network, families)
+    if why:
+        raise ValueError(f"The input 'clip' ({type(model).__name__}) cannot judge pictures: {why}. {USE}")
+    return network, next(chat for family, chat in CHATS.items() if family in families)
+
+
+def _why_not(model: torch.nn.Module, network: Any, families: set[str]) -> str:
+    """Why a language model cannot judge pictures, or nothing. families: its classes' names in ComfyUI."""
     config = getattr(getattr(network, "model", None), "config", None)
-    if config is None or not hasattr(network, "preprocess_embed") or not hasattr(network, "logits"):
-        why = "it reads text only"
-    elif not hasattr(network, "build_image_inputs") or not hasattr(network, "visual"):
-        why = "it sees no pictures as loaded here (Gemma is not supported yet)"
-    elif type(config).__name__.startswith("Qwen25"):
-        why = "ComfyUI holds it without its output head, so its answers are gibberish"
-    elif not getattr(config, "final_norm", True):
-        why = "it is cut off after some of its layers, without an output head"
-    else:
-        return network
-    raise ValueError(f"The input 'clip' ({kind}) cannot judge pictures: {why}. {USE}")
+    if any(
+        "gemma" in name.lower() for name in {*families, type(model).__name__} | {n for n, _ in model.named_children()}
+    ):
+        return "Gemma is not supported yet"
+    if not hasattr(config, "hidden_size"):
+        return "it only encodes text and gives no answers, like CLIP and T5"
+    if "Mistral3Small24B" in families:
+        return "Mistral reads text only here, without an output head, and the pruned file without its last layers"
+    if isinstance(model, Flux2TEModel):
+        return (
+            "type flux2 (or flux) loads only the part that reads text, of a Qwen3-VL too. "
+            "If the file is a Qwen3-VL, choose the type krea2 or qwen_image"
+        )
+    if not hasattr(network, "preprocess_embed"):
+        return "it reads text only"
+    if "Qwen25_7BVLI" in families:
+        return "ComfyUI holds it without its output head, so its answers are gibberish"
+    if not getattr(config, "final_norm", True):
+        return "it is cut off after some of its layers, without an output head"
+    if not families & CHATS.keys():
+        return "it is of a kind that is not supported"
+    return ""
 
 
 def load_vision_language(clip: CLIP, side: int) -> LoadedReferee:

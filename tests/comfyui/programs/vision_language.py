@@ -2,44 +2,22 @@
 
 from types import SimpleNamespace
 
-import comfy.sd
-import comfy.text_encoders.qwen_vl
 import torch
+from comfy.sd1_clip import SD1ClipModel
+from comfy.sdxl_clip import SDXLClipModel
+from comfy.text_encoders import flux, lt, lumina2, minimax, qwen_image, sa_t5, z_image
 
 from pack.nodes.bridge.gradients.block import Network, gradients_through
 from pack.nodes.bridge.judging.judge import Judge, Picture
 from pack.nodes.bridge.judging.scores import score
-from pack.nodes.bridge.models.vision_language import ANSWER, CHAT, QUESTION, load_vision_language
+from pack.nodes.bridge.models.vision_language import load_vision_language
 from pack.nodes.decide import RefereeDecide
 from pack.nodes.losses import RefereeLoss
 from pack.nodes.sockets import LoadedReferee
-from pack.referee_core.losses import bind
 from programs import small_qwen
+from programs.asked_directly import SIDE, TEXT, by_referee, by_transformers, off_by, pictures
 
 found = {}
-SIDE = 96
-pictures = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-TEXT = "a red circle"
-
-
-def expected(model, tokenizer, picture):
-    """Yes against no by transformers, with the gradient by the picture."""
-    ids = tokenizer(CHAT.format(QUESTION.format(TEXT) + ANSWER))["input_ids"]
-    leaf = picture.clone().requires_grad_()
-    patches, grid = comfy.text_encoders.qwen_vl.process_qwen2vl_images(
-        leaf.movedim(0, -1)[None], patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
-    )
-    place, count = ids.index(151655), int(grid.prod()) // 4
-    ids = torch.tensor([ids[:place] + [151655] * count + ids[place + 1 :]])
-    kinds = (ids == 151655).int()
-    out = model(input_ids=ids, pixel_values=patches, image_grid_thw=grid, mm_token_type_ids=kinds)
-    logits = out.logits[0, -1]
-    words = [["Yes", "yes", "YES", " Yes", " yes"], ["No", "no", "NO", " No", " no"]]
-    yes, no = (logits[[tokenizer(word)["input_ids"][0] for word in own]].logsumexp(0) for own in words)
-    loss = -torch.log(yes.exp() / (yes.exp() + no.exp()))
-    (g,) = torch.autograd.grad(loss, leaf)
-    return loss.item(), g
-
 
 for tied in (True, False):
     model = small_qwen.transformers_model(tied)
@@ -47,17 +25,12 @@ for tied in (True, False):
         clip = small_qwen.as_clip(model, tied)
         loaded = load_vision_language(clip, SIDE)
     tokenizer = clip.tokenizer.tied if tied else clip.tokenizer.untied
-    pairs = [expected(model, tokenizer.tokenizer, picture) for picture in pictures]
-    with torch.inference_mode():
-        with torch.inference_mode(False):
-            bound = bind(loaded.referee, TEXT, yes=1.0).bound[0]
-        with gradients_through(Network(loaded.patcher)):
-            leaf = pictures.clone().requires_grad_()
-            losses = loaded.referee.losses(loaded.referee.encode_images(leaf), bound.text, ("yes",))["yes"]
-            (g,) = torch.autograd.grad(losses.sum(), leaf)
-    off = [abs(float(a) - b) / abs(b) for a, (b, _) in zip(losses, pairs, strict=True)]
-    slopes = [float((a - b).norm() / b.norm()) for a, (_, b) in zip(g, pairs, strict=True)]
-    found["tied" if tied else "untied"] = [max(off), max(slopes), [float(b.norm()) for _, b in pairs]]
+    expected, slopes = by_transformers(model, tokenizer.tokenizer)
+    losses, g = by_referee(loaded)
+    found["tied" if tied else "untied"] = [
+        *off_by(losses, g, expected, slopes),
+        slopes.flatten(1).norm(dim=1).tolist(),
+    ]
 
 # scores and search, in inference mode, on the untied one
 with torch.inference_mode():
@@ -65,12 +38,21 @@ with torch.inference_mode():
     images = pictures.movedim(1, -1)
     scores = score(loss, images)
     judged = Judge(loss)(Picture(torch.zeros(1), images[:1]), torch.Generator().manual_seed(1))
-found["scores"] = [scores.matches, [b for b, _ in pairs], scores.losses, scores.report().splitlines()]
+found["scores"] = [scores.matches, expected.tolist(), scores.losses, scores.report().splitlines()]
 found["judged"] = [judged.match, judged.loss]
 with torch.inference_mode():
     asked = [RefereeDecide.execute(images, loaded, text, 0.5).result for text in (TEXT, "Is there a red circle?")]
     strict = RefereeDecide.execute(images, loaded, TEXT, max(scores.matches)).result
 found["asked"] = [asked[0], strict[0], asked[0][2] != asked[1][2]]
+
+# ComfyUI's text models write with out= since 0.33
+with torch.inference_mode(), gradients_through(Network(loaded.patcher)):
+    leaf, stream = torch.ones(3, requires_grad=True), torch.ones(3)
+    x = stream * leaf
+    kept = x * x  # needs x as it was
+    added = torch.add(kept, 2 * leaf, out=x)
+    (slope,) = torch.autograd.grad((added + kept).sum(), leaf)
+found["out"] = [added is x, bool((x == 3).all()), slope.tolist()]
 
 
 def message(clip):
@@ -81,22 +63,32 @@ def message(clip):
     return ""
 
 
-def pretend(**network):
-    """A CLIP whose language model has only these members."""
-    inner = SimpleNamespace(transformer=SimpleNamespace(**network))
-    return SimpleNamespace(cond_stage_model=SimpleNamespace(clip="x", x=inner))
+def made(te):
+    """A CLIP of ComfyUI's own class at full size, without memory for its weights."""
+    return SimpleNamespace(cond_stage_model=te(device="meta", dtype=torch.bfloat16))
 
 
-real = clip.cond_stage_model.untied.transformer
-members = {n: getattr(real, n) for n in ("preprocess_embed", "build_image_inputs", "logits", "visual", "model")}
-Qwen25_7BVLI_Config = type("Qwen25_7BVLI_Config", (), {})
-from programs.players import clip as text_only  # noqa: E402
-
+state = {
+    key: value for key, value in small_qwen.transformers_model(True).state_dict().items() if key != "lm_head.weight"
+}
 found["refused"] = {
-    "text": message(text_only),
-    "no head": message(pretend(**members | {"model": SimpleNamespace(config=Qwen25_7BVLI_Config())})),
-    "cut": message(pretend(**members | {"model": SimpleNamespace(config=SimpleNamespace(final_norm=False))})),
-    "flux": message(pretend(preprocess_embed=0, logits=0, model=real.model)),
+    "qwen3-vl as flux2": message(small_qwen.load(state, "FLUX2")),
+    "qwen3-vl as flux": message(small_qwen.load(state, "FLUX")),
+    "minimax": message(made(minimax.te())),
+    "mistral": message(made(flux.flux2_te())),
+    "pruned mistral": message(made(flux.flux2_te(pruned=True))),
+    "qwen3-4b": message(made(z_image.te())),
+    "klein": message(made(flux.klein_te(model_type="qwen3_4b"))),
+    "qwen2.5-vl": message(made(qwen_image.te())),
+    "gemma 3": message(made(lumina2.te(model_type="gemma3_4b_vision"))),
+    "gemma of ltx": message(made(lt.gemma3_te())),
+    "t5": message(made(sa_t5.SAT5Model)),
+    "clip-l": message(made(SD1ClipModel)),
+    "sdxl": message(made(SDXLClipModel)),
+}
+found["taken"] = {
+    kind: float(by_referee(load_vision_language(small_qwen.load(state, kind), SIDE))[0][0])
+    for kind in ("KREA2", "QWEN_IMAGE", "IDEOGRAM4", "BOOGU", "MAGE", "STABLE_DIFFUSION")
 }
 try:
     loaded.referee.encode(" ")

@@ -1,0 +1,58 @@
+"""One question about two pictures: the loss and its slope by the pictures, by a referee and by transformers."""
+
+from typing import Any
+
+import comfy.text_encoders.qwen_vl
+import torch
+
+from pack.nodes.bridge.gradients.block import Network, gradients_through
+from pack.nodes.bridge.models.vision_language import ANSWER, CHATS, NO, QUESTION, TERM, YES
+from pack.nodes.sockets import LoadedReferee
+
+SIDE = 96
+pictures = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+TEXT = "a red circle"
+
+
+def by_referee(loaded: LoadedReferee) -> tuple[torch.Tensor, torch.Tensor]:
+    """Losses [2] and slopes [2, 3, SIDE, SIDE], as a node gets them: in inference mode."""
+    with torch.inference_mode():
+        with torch.inference_mode(False):
+            text = loaded.referee.encode(TEXT)
+        with gradients_through(Network(loaded.patcher)):
+            leaf = pictures.clone().requires_grad_()
+            losses = loaded.referee.losses(loaded.referee.encode_images(leaf), text, (TERM,))[TERM]
+            (slopes,) = torch.autograd.grad(losses.sum(), leaf)
+    return losses.detach(), slopes
+
+
+def by_transformers(
+    model: torch.nn.Module, tokenizer: Any, family: str = "Qwen3VL", **statistics: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of transformers' class. tokenizer: transformers' own. statistics: of the pixels, else 0.5 and 0.5."""
+    chat = CHATS[family]
+    words = tokenizer(chat.template.format(QUESTION.format(TEXT) + ANSWER))["input_ids"]
+    place = words.index(chat.picture)
+    statistics = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3} | statistics
+    yes, no = ([tokenizer(word)["input_ids"][0] for word in own] for own in (YES, NO))
+    losses = []
+    leaf = pictures.clone().requires_grad_()
+    for picture in leaf:
+        patches, grid = comfy.text_encoders.qwen_vl.process_qwen2vl_images(
+            picture.movedim(0, -1)[None], patch_size=16, **statistics
+        )
+        count = int(grid.prod()) // 4
+        ids = torch.tensor([words[:place] + [chat.picture] * count + words[place + 1 :]])
+        kinds = (ids == chat.picture).int()
+        logits = model(input_ids=ids, pixel_values=patches, image_grid_thw=grid, mm_token_type_ids=kinds).logits[0, -1]
+        losses.append(-torch.log(logits[yes].exp().sum() / logits[yes + no].exp().sum()))
+    (slopes,) = torch.autograd.grad(sum(losses), leaf)
+    return torch.stack(losses).detach(), slopes
+
+
+def off_by(
+    losses: torch.Tensor, slopes: torch.Tensor, expected: torch.Tensor, expected_slopes: torch.Tensor
+) -> tuple[float, float]:
+    """Relative differences, the larger of the two pictures': of the loss and of its slope."""
+    pairs = zip(slopes, expected_slopes, strict=True)
+    return float(((losses - expected) / expected).abs().max()), max(float((a - b).norm() / b.norm()) for a, b in pairs)
