@@ -9,6 +9,7 @@ from .decide import RefereeDecide
 from .guidance import RefereeGuidance
 from .loaders import RefereeConvert, RefereeDemoModels, RefereeFromVLM, RefereeLoader
 from .losses import RefereeCombineLosses, RefereeLoss, RefereeStatements
+from .measurement import RefereeDegrade, RefereeMeasurement
 from .plots import RefereeFilmstrip, RefereeGradientView, RefereeHistoryPlot
 from .priors import RefereeSDSGuidance
 from .prompt_files import RefereeApplyPrompt, RefereeLoadPrompt, RefereeSavePrompt
@@ -61,6 +62,8 @@ class RefereeExtension(ComfyExtension):
             RefereeAdapt,
             RefereeSearch,
             RefereeVariation,
+            RefereeMeasurement,
+            RefereeDegrade,
             RefereePromptOptimizer,
             RefereePromptTrainer,
             RefereeSavePrompt,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
     from ..referee_core.losses import RefereeLoss
+    from ..referee_core.measurements import Measurement
     from ..referee_core.prompt_tokens import Inserted
 
 RefereeSocket = io.Custom("REFEREE")
@@ -21,6 +22,7 @@ PriorSocket = io.Custom("REFEREE_PRIOR")
 AveragingSocket = io.Custom("REFEREE_AVERAGING")
 HistorySocket = io.Custom("REFEREE_HISTORY")
 PromptSocket = io.Custom("REFEREE_PROMPT")
+MeasurementSocket = io.Custom("REFEREE_MEASUREMENT")
 
 CATEGORY = "referee"
 PROMPTS = "referee_prompts"  # the folder of learned tokens in ComfyUI's models
@@ -67,3 +69,31 @@ class LoadedPrompt:
     @property
     def widths(self) -> set[int]:
         return {tokens.shape[-1] for tokens in self.inserted.tokens.values()}
+
+
+@dataclass(frozen=True)
+class LoadedMeasurement:
+    """REFEREE_MEASUREMENT: how a picture is measured, once its size is known.
+
+    Attributes:
+        make: from height and width of the whole picture to a measurement of the core, which accepts this size;
+            ValueError where there is none.
+        factor: how many times larger the picture's sides are than those of what is measured.
+        masks: how many the measurement has. One serves any number of pictures.
+    """
+
+    make: Callable[[int, int], "Measurement"]
+    factor: int = 1
+    masks: int = 1
+
+    def of_measured(self, height: int, width: int) -> "Measurement":
+        """The measurement that gave a picture of this size."""
+        return self.make(height * self.factor, width * self.factor)
+
+    def check_count(self, pictures: int) -> None:
+        """Raises ValueError if the masks are not for so many pictures."""
+        if self.masks not in (1, pictures):
+            raise ValueError(
+                f"The input 'mask' of Measurement holds {self.masks} masks, but there are {pictures} pictures to "
+                "measure: connect one mask, or one for each picture."
+            )

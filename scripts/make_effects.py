@@ -104,6 +104,42 @@ def views(image):
     return shown
 
 
+def measured() -> list:
+    """A drawn picture, and what each kind of Measurement leaves of it: (label, [3, H, W]) each."""
+    import random
+
+    import torch
+
+    from referee_core import measurements as core
+    from referee_core.kernels import gaussian_taps, motion_kernel
+    from referee_core.randomness import generators
+    from training.drawing import draw
+
+    objects = (("red", "circle"), ("blue", "square"), ("yellow", "cross"))
+    picture = draw(random.Random(3), objects).picture[None]
+    height, width = picture.shape[-2:]
+    one = gaussian_taps(1.5).float()
+    ghost = torch.nn.functional.pad(torch.outer(one, one), (0, 20, 0, 12))
+    ghost += ghost.flip(0, 1)  # two spots: seen double
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    known = ((y - 0.6 * x).abs() > 0.25).float()[None, None]
+    kinds = {
+        "super-resolution": core.SuperResolution(8),
+        "gaussian blur": core.GaussianBlur(4.0, 4.0),
+        "motion blur": core.KernelBlur(motion_kernel(31, 0.5, torch.Generator().manual_seed(1))),
+        "blur kernel": core.KernelBlur(ghost),
+        "inpainting": core.Inpainting(known),
+        "box": core.Inpainting(core.box_mask(height, width, 64, 64)),
+        "random pixels": core.Inpainting(core.random_mask(height, width, 0.7, torch.Generator().manual_seed(1))),
+        "jpeg": core.JPEG(5),
+        "jpeg, noise 0.1": core.JPEG(5, sigma=0.1),
+    }
+    streams = generators([0], kinds)
+    size = {"size": (2 * height, 2 * width), "mode": "nearest"}
+    shown = {"the picture": picture} | {name: kind.degrade(picture, streams[name]) for name, kind in kinds.items()}
+    return [(name, torch.nn.functional.interpolate(made, **size)[0].clamp(0, 1)) for name, made in shown.items()]
+
+
 def main() -> None:
     from referee_core.plots import strip, to_image
 
@@ -122,6 +158,7 @@ def main() -> None:
         plain = ("variation 0", varied(server, 0.0, 0))
         shown = [plain, *((f"variation 2, seed {seed}", varied(server, 2.0, seed)) for seed in range(4))]
         to_image(strip(shown, len(shown), SIZE)).save(IMAGES / "variation.png")
+        to_image(strip(measured(), 5, SIZE)).save(IMAGES / "measurements.png")
         result, film = pictures(server, graph, {})
         to_image(film).save(IMAGES / "filmstrip.png")
         to_image(strip(views(result), 7, SIZE)).save(IMAGES / "views.jpg", quality=88)

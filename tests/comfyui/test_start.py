@@ -17,6 +17,7 @@ IDS = {
     "RefereeFilmstrip", "RefereeGradientView", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereeAdapt",
     "RefereePromptOptimizer", "RefereePromptTrainer", "RefereeSavePrompt", "RefereeLoadPrompt", "RefereeApplyPrompt",
     "RefereeFromVLM", "RefereeDecide", "RefereeVariation",
+    "RefereeMeasurement", "RefereeDegrade",
     "RefereeStatements",
 }  # fmt: skip
 
