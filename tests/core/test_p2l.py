@@ -93,7 +93,7 @@ def test_the_prompt_moves_in_every_step_and_the_given_one_stays(setting):
     setting.run(P2LSettings(prompt_steps=1, prompt_lr=0.01, project_every=0))
     sampled_with = [torch.cat(list(p), 1) for p in setting.asked[1::2]]
     moved = [(b - a).abs().max().item() for a, b in zip([before, *sampled_with], sampled_with, strict=False)]
-    assert len(moved) == 4 and min(moved) > 0.005
+    assert len(moved) == 4 and min(moved) > 0.001
     assert torch.equal(setting.c, before)
 
 

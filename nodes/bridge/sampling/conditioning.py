@@ -24,6 +24,12 @@ def insert_tokens(conditioning: list, inserted: Inserted) -> list:
     return made
 
 
+def conditioning_of(guider: CFGGuider, name: str) -> list:
+    """The CONDITIONING that a guider was given; none where it has none of this name."""
+    given = getattr(guider, "original_conds", {}).get(name) or []
+    return [[one.get("cross_attn"), {k: v for k, v in one.items() if k != "cross_attn"}] for one in given]
+
+
 class Conditioned:
     """Predictions of a guider's model under any positive CONDITIONING, beside the guider's negative one.
 

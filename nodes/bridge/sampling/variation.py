@@ -7,6 +7,7 @@ import comfy.sampler_helpers
 from comfy.samplers import CFGGuider
 
 from ....referee_core.variation import vary
+from .conditioning import conditioning_of
 
 START, END = "start_percent", "end_percent"
 
@@ -29,17 +30,16 @@ def vary_conditioning(conditioning: list, seed: int, variation: float, until: fl
 
 
 def can_vary(guider: CFGGuider) -> bool:
-    return bool(getattr(guider, "original_conds", {}).get("positive"))
+    return bool(conditioning_of(guider, "positive"))
 
 
 @contextmanager
 def varied(guider: CFGGuider, seed: int, variation: float, until: float) -> Iterator[None]:
     """Within, a guider samples with its positive prompt varied."""
     before = guider.original_conds
-    pairs = [[one.get("cross_attn"), {k: v for k, v in one.items() if k != "cross_attn"}] for one in before["positive"]]
-    positive = comfy.sampler_helpers.convert_cond(vary_conditioning(pairs, seed, variation, until))
+    positive = vary_conditioning(conditioning_of(guider, "positive"), seed, variation, until)
     try:
-        guider.original_conds = before | {"positive": positive}
+        guider.original_conds = before | {"positive": comfy.sampler_helpers.convert_cond(positive)}
         yield
     finally:
         guider.original_conds = before
