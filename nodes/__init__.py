@@ -16,6 +16,7 @@ from .prompt_files import RefereeApplyPrompt, RefereeLoadPrompt, RefereeSaveProm
 from .prompts import RefereePromptOptimizer, RefereePromptTrainer
 from .referee_can_play import RefereeOptimizer, RefereeSampler
 from .regularizers import RefereeAugmentation, RefereeEMARestart
+from .restore import RefereeInverseSampler, RefereeResidual
 from .rounds import RefereeAdapt, RefereeRounds
 from .score import RefereeScore
 from .search import RefereeSearch
@@ -64,6 +65,8 @@ class RefereeExtension(ComfyExtension):
             RefereeVariation,
             RefereeMeasurement,
             RefereeDegrade,
+            RefereeInverseSampler,
+            RefereeResidual,
             RefereePromptOptimizer,
             RefereePromptTrainer,
             RefereeSavePrompt,

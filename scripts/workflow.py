@@ -18,7 +18,7 @@ NOTES = {"Note", "MarkdownNote"}
 WIDTH, NOTE_WIDTH = 310, 400
 RUNS = (
     "RefereeOptimizer", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereePromptOptimizer",
-    "RefereePromptTrainer",
+    "RefereePromptTrainer", "RefereeInverseSampler",
 )  # fmt: skip
 WIDER = dict.fromkeys((*RUNS, "PreviewAny"), 430)  # whose text takes more room
 TITLE, SLOT, WIDGET = 30, 20, 24  # the editor's own sizes

@@ -15,6 +15,8 @@ from ...referee_core.measurements import (
     SuperResolution,
     box_mask,
     random_mask,
+    residual,
+    residual_rms,
 )
 from ...referee_core.randomness import generators
 from ...referee_core.views import grey
@@ -124,3 +126,34 @@ KINDS: dict[str, Callable[..., LoadedMeasurement]] = {
     "jpeg": _jpeg,
 }
 """How each kind is made of its noise and its own inputs."""
+
+
+def look_back(
+    images: torch.Tensor, measurement: LoadedMeasurement, measured: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, list[float], float]:
+    """Restored pictures measured again.
+
+    Args:
+        images: [B, H, W, C]. measured: [1 or B, h, w, C].
+    Returns: the images [B, H, W, 3], with what is known put back bit for bit where the measurement is a mask; the
+        residual [B, h, w, 3]; its root mean square of each; the measurement's noise.
+    """
+    height, width = (side * measurement.factor for side in measured.shape[1:3])
+    if tuple(images.shape[1:3]) != (height, width):
+        raise ValueError(
+            f"The input 'images' is {images.shape[2]} x {images.shape[1]}, and 'measured' stands for a picture of "
+            f"{width} x {height}: connect the restored picture as it was decoded."
+        )
+    if len(measured) not in (1, len(images)):
+        raise ValueError(
+            f"The inputs 'images' and 'measured' hold {len(images)} and {len(measured)} pictures: give one to each."
+        )
+    measurement.check_count(len(images))
+    A = measurement.make(height, width)
+    y = measured[..., :3].movedim(-1, 1).float()
+    x = images[..., :3].movedim(-1, 1).float()
+    y = y.expand(len(x), -1, -1, -1)
+    if isinstance(A, Inpainting):
+        x = torch.where(A.mask, y, x)
+    left, deviations = residual(A, x, y), residual_rms(A, x, y)
+    return x.movedim(1, -1), left.movedim(1, -1), [float(d) for d in deviations], A.sigma

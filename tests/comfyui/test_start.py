@@ -17,7 +17,7 @@ IDS = {
     "RefereeFilmstrip", "RefereeGradientView", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereeAdapt",
     "RefereePromptOptimizer", "RefereePromptTrainer", "RefereeSavePrompt", "RefereeLoadPrompt", "RefereeApplyPrompt",
     "RefereeFromVLM", "RefereeDecide", "RefereeVariation",
-    "RefereeMeasurement", "RefereeDegrade",
+    "RefereeMeasurement", "RefereeDegrade", "RefereeInverseSampler", "RefereeResidual",
     "RefereeStatements",
 }  # fmt: skip
 

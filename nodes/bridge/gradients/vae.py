@@ -85,6 +85,24 @@ class Decoder:
         return decoded.to(latent.device) * self.scale + self.shift
 
 
+class Autoencoder(Decoder):
+    """The same with its encoder, which gives no gradients."""
+
+    def __init__(self, vae: VAE):
+        super().__init__(vae)
+        low, high = vae.process_input(torch.tensor([0.0, 1.0])).tolist()
+        self._range, self._low, self._transparent = high - low, low, vae.output_channels == 4
+
+    @torch.no_grad()
+    def encode(self, picture: torch.Tensor) -> torch.Tensor:
+        """Pictures [B, 3, H, W] in [0, 1] -> latents in the VAE's own scale, the mean of what it says."""
+        image = picture * self._range + self._low
+        if self._transparent:
+            image = torch.cat([image, torch.full_like(image[:, :1], self._range + self._low)], 1)
+        image = image.to(self.patcher.load_device, self.dtype)
+        return self.module.encode(image[:, :, None] if self.video else image).float().to(picture.device)
+
+
 def _precise(device: torch.device) -> torch.dtype:
     """Instead of fp16, whose range a VAE's gradients leave."""
     return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32

@@ -1,0 +1,220 @@
+"""Nodes that restore a measured picture, and show how true the result is to it."""
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from .guidance import check_numbers
+from .node import Node
+from .sockets import CATEGORY, LoadedMeasurement, MeasurementSocket
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "P2L (paper)": {"prompt_steps": 1, "prompt_lr": 1e-4, "rho": 2.0, "project_every": 8, "lam": 1.0},
+    "P2L, few steps": {"prompt_steps": 1, "prompt_lr": 1e-3, "rho": 4.0, "project_every": 4, "lam": 0.01},
+    "LDPS": {"rho": 2.0},
+    "FlowDPS": {"data_steps": 3, "rho": 1.0},
+    "FMRG": {"data_steps": 3, "rho": 1.0},
+}
+FIXED: dict[str, dict[str, Any]] = {
+    "LDPS": {"prompt_steps": 0, "project_every": 0},
+    "FlowDPS": {"prompt_steps": 0, "project_every": 0, "through_model": False, "mixed": True},
+    "FMRG": {"prompt_steps": 0, "project_every": 0, "through_model": False},
+}
+"""What a preset sets without a field for it."""
+
+
+def _field(name: str, default: Any, of_prediction: bool) -> io.Input:
+    if name == "prompt_steps":
+        return io.Int.Input(
+            name,
+            default=default,
+            min=0,
+            max=100,
+            tooltip="Steps of Adam on the prompt in each sampling step (K). More fit the prompt better and cost a "
+            "forward and a backward pass each; 0 leaves the prompt as it is.",
+        )
+    if name == "prompt_lr":
+        return io.Float.Input(
+            name,
+            default=default,
+            min=0.0,
+            max=1.0,
+            step=1e-5,
+            round=1e-6,
+            tooltip="How far each of these steps moves the prompt. Higher adapts faster and may leave what the model "
+            "knows.",
+        )
+    if name == "rho" and of_prediction:
+        return io.Float.Input(
+            name,
+            default=default,
+            min=0.0,
+            max=10.0,
+            step=0.05,
+            tooltip="Length of each step towards the measurement; 1 goes as far as would reach it, to first order. "
+            "Lower trusts the model more.",
+        )
+    if name == "rho":
+        return io.Float.Input(
+            name,
+            default=default,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            tooltip="How strongly each step pulls towards the measurement. Higher stays truer to it; too high breaks "
+            "the picture up.",
+        )
+    if name == "project_every":
+        return io.Int.Input(
+            name,
+            default=default,
+            min=0,
+            max=1000,
+            tooltip="Every so many steps the prediction becomes the nearest picture that fits the measurement, as the "
+            "VAE's encoder gives it. Lower is truer to the measurement; 0: never.",
+        )
+    if name == "lam":
+        return io.Float.Input(
+            name,
+            default=default,
+            min=1e-6,
+            max=100.0,
+            step=1e-4,
+            round=1e-6,
+            tooltip="How much of the prediction that keeps. Higher keeps more of it, lower fits the measurement more.",
+        )
+    return io.Int.Input(
+        name,
+        default=default,
+        min=1,
+        max=100,
+        tooltip="Steps towards the measurement in each sampling step, through the VAE only. More are truer to it and "
+        "slower.",
+    )
+
+
+def _preset() -> io.DynamicCombo.Input:
+    options = [
+        io.DynamicCombo.Option(name, [_field(k, v, "data_steps" in fields) for k, v in fields.items()])
+        for name, fields in PRESETS.items()
+    ]
+    return io.DynamicCombo.Input(
+        "preset",
+        options=options,
+        tooltip="P2L tunes the prompt and projects; LDPS does neither. FlowDPS and FMRG need no gradient through the "
+        "model: for large and quantised flow models (Flux, Qwen-Image, Z-Image), and much faster.",
+    )
+
+
+class RefereeInverseSampler(Node):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeInverseSampler",
+            display_name="Inverse Sampler (P2L)",
+            category=CATEGORY,
+            description="Restores a picture that was shrunk, blurred, cut or compressed, so that measuring the result "
+            "gives your picture again (P2L, ICML 2024). A SAMPLER for SamplerCustomAdvanced.",
+            search_aliases=[
+                "p2l",
+                "restore",
+                "inverse problem",
+                "super resolution",
+                "upscale",
+                "deblur",
+                "inpaint",
+                "dps",
+                "ldps",
+                "psld",
+                "flowdps",
+                "faithful",
+            ],
+            inputs=[
+                MeasurementSocket.Input("measurement", tooltip="How your picture came about, from Measurement."),
+                io.Image.Input("measured", tooltip="Your picture, small, blurred or with holes as it is."),
+                io.Vae.Input("vae", tooltip="The VAE of the model; gradients pass through its decoder."),
+                _preset(),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            outputs=[
+                io.Sampler.Output("sampler", tooltip="Connect to SamplerCustomAdvanced."),
+                io.Latent.Output("latent", tooltip="An empty latent of the right size, for the same node."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, measurement: LoadedMeasurement, measured: torch.Tensor, vae: Any, preset: dict | str
+    ) -> io.NodeOutput:
+        from ..referee_core.methods.p2l import P2LSettings
+        from .bridge.inputs import check_finite, check_images
+        from .bridge.show.panel import Progress
+        from .runs.p2l import InverseSampler, Setup
+
+        check_images("measured", measured)
+        check_finite("measured", measured)
+        chosen = {"preset": preset} if isinstance(preset, str) else dict(preset)
+        name = chosen.pop("preset")
+        numbers = PRESETS[name] | {k: v for k, v in chosen.items() if v is not None}
+        check_numbers(**numbers)
+        settings = P2LSettings(**numbers, **FIXED.get(name, {}))
+        node, page = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        setup = Setup(measurement, measured, vae, settings, lambda n: Progress(node, n, page))
+        measurement.of_measured(*measured.shape[1:3])
+        return io.NodeOutput(InverseSampler(setup), setup.empty_latent())
+
+
+class RefereeResidual(Node):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefereeResidual",
+            display_name="Residual",
+            category=CATEGORY,
+            description="Measures a restored picture again and shows what is left of your picture: grey where it is "
+            "the same. With a mask, known pixels are put back as they were.",
+            search_aliases=["proof", "consistency", "difference", "residual", "faithful"],
+            inputs=[
+                io.Image.Input("images", tooltip="The restored pictures."),
+                MeasurementSocket.Input("measurement", tooltip="The same as in Inverse Sampler."),
+                io.Image.Input("measured", tooltip="Your picture, as it went into Inverse Sampler."),
+                io.Float.Input(
+                    "gain",
+                    default=5.0,
+                    min=1.0,
+                    max=100.0,
+                    step=0.5,
+                    tooltip="How many times larger the residual is drawn. Higher shows smaller differences.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[
+                io.Image.Output(
+                    "images", tooltip="The pictures, with known pixels as in 'measured' where there is a mask."
+                ),
+                io.Image.Output("residual", tooltip="Grey where the picture, measured again, is yours."),
+                io.Float.Output(
+                    "deviation",
+                    is_output_list=True,
+                    tooltip="Root mean square of the residual of each picture. A true one has the noise's.",
+                ),
+                io.String.Output("report", tooltip="One line a picture."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, images: torch.Tensor, measurement: LoadedMeasurement, measured: torch.Tensor, gain: float
+    ) -> io.NodeOutput:
+        from .bridge.inputs import check_finite, check_images
+        from .bridge.measuring import look_back
+        from .bridge.show.panel import show_text
+
+        for name, pictures in (("images", images), ("measured", measured)):
+            check_images(name, pictures)
+            check_finite(name, pictures)
+        kept, left, deviations, noise = look_back(images, measurement, measured)
+        lines = [f"image {i}: residual {d:.4f} (noise {noise:.4f})" for i, d in enumerate(deviations, 1)]
+        show_text(cls.hidden.unique_id, "\n".join(lines))
+        return io.NodeOutput(kept, (0.5 + gain * left).clamp(0, 1), deviations, "\n".join(lines))
