@@ -140,6 +140,58 @@ def measured() -> list:
     return [(name, torch.nn.functional.interpolate(made, **size)[0].clamp(0, 1)) for name, made in shown.items()]
 
 
+def restored(server: Server, info: dict) -> list:
+    """A drawn picture shrunk to a quarter and restored, and the residual: (label, [3, H, W]) each."""
+    import random
+
+    import torch
+    from PIL import Image
+
+    from referee_core.plots import to_image, to_tensor
+    from training.drawing import draw
+
+    picture = draw(random.Random(3), (("red", "circle"), ("blue", "square"), ("yellow", "cross"))).picture
+    height, width = picture.shape[-2:]
+    to_image(picture).save(server.base / "input" / "drawn.png")
+    graph = Graph()
+    model, clip, vae, _ = graph.add("RefereeDemoModels")[:4]
+    original = graph.add("LoadImage", image="drawn.png")[0]
+    how = {"kind": "super-resolution", "kind__factor": 4, "noise": 0.01}
+    measurement = graph.add("RefereeMeasurement", **how)[0]
+    small = graph.add("RefereeDegrade", images=original, measurement=measurement, seed=0)[0]
+    size = {"width": width, "height": height, "crop": "disabled"}
+    large = graph.add("ImageScale", image=small, upscale_method="bicubic", **size)[0]
+    guess = graph.add("VAEEncode", pixels=large, vae=vae)[0]
+    given = {"measurement": measurement, "measured": small}
+    preset, fields = preset_of(info["RefereeInverseSampler"], "P2L, few steps")
+    sampler = graph.add("RefereeInverseSampler", **given, vae=vae, preset=preset, **fields)[0]
+    empty = graph.add("CLIPTextEncode", clip=clip, text="")[0]
+    parts = {
+        "guider": graph.add("BasicGuider", model=model, conditioning=empty)[0],
+        "sigmas": graph.add("BasicScheduler", model=model, scheduler="normal", steps=24, denoise=0.5)[0],
+        "noise": graph.add("RandomNoise", noise_seed=1)[0],
+    }
+    made = graph.add("SamplerCustomAdvanced", **parts, sampler=sampler, latent_image=guess)[0]
+    result = graph.add("VAEDecode", samples=made, vae=vae)[0]
+    left = graph.add("RefereeResidual", images=result, **given, gain=5.0)[1]
+    shown = {"original": original, "shrunk to a quarter": small, "bicubic": large, "P2L": result, "residual": left}
+    at = {label: graph.add("PreviewImage", images=images)[0][0] for label, images in shown.items()}
+    outputs = server.run(graph)
+    files = {label: server.image(outputs[node]["images"][0]) for label, node in at.items()}
+    found = {label: to_tensor(Image.open(io.BytesIO(file)).convert("RGB")) for label, file in files.items()}
+    return [
+        (label, torch.nn.functional.interpolate(image[None], size=(2 * height, 2 * width), mode="nearest")[0])
+        for label, image in found.items()
+    ]
+
+
+def preset_of(node: dict, name: str) -> tuple[str, dict]:
+    """A preset of a node and what it sets, as Graph.add takes them."""
+    options = node["input"]["required"]["preset"][1]["options"]
+    (fields,) = (option["inputs"] for option in options if option["key"] == name)
+    return name, {f"preset__{field}": about[1]["default"] for field, about in fields.get("required", {}).items()}
+
+
 def main() -> None:
     from referee_core.plots import strip, to_image
 
@@ -159,6 +211,7 @@ def main() -> None:
         shown = [plain, *((f"variation 2, seed {seed}", varied(server, 2.0, seed)) for seed in range(4))]
         to_image(strip(shown, len(shown), SIZE)).save(IMAGES / "variation.png")
         to_image(strip(measured(), 5, SIZE)).save(IMAGES / "measurements.png")
+        to_image(strip(restored(server, info), 5, SIZE)).save(IMAGES / "restored.png")
         result, film = pictures(server, graph, {})
         to_image(film).save(IMAGES / "filmstrip.png")
         to_image(strip(views(result), 7, SIZE)).save(IMAGES / "views.jpg", quality=88)

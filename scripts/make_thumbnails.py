@@ -27,6 +27,9 @@ CARDS = {
     notes.GUIDED_SDXL: ("SDXL", "guided", "by BLIP-2"),
     notes.GUIDED_QWEN: ("Qwen-Image", "guided", "by BLIP-2"),
     notes.PROMPT_SD15: ("SD 1.5", "optimized prompt"),
+    notes.UPSCALE_SD15: ("SD 1.5", "faithful", "upscale"),
+    notes.INPAINT_SD15: ("SD 1.5", "faithful", "inpaint"),
+    notes.DEBLUR_SD15: ("SD 1.5", "faithful", "deblur"),
     notes.SEARCH_Z_IMAGE: ("Z-Image-Turbo", "search until", "Qwen3-VL agrees"),
     notes.SEARCH_KREA: ("Krea 2", "search until", "Qwen3-VL agrees"),
     notes.SEARCH_SDXL: ("SDXL", "search until", "Qwen3-VL agrees"),
@@ -76,6 +79,7 @@ def main() -> None:
         found = shown(server, notes.SEARCH, "SaveImage")
         guided = shown(server, notes.GUIDED, "SaveImage", "PreviewImage")
         prompt = shown(server, notes.PROMPT, "SaveImage", "PreviewImage")
+        restored = shown(server, notes.RESTORE, "PreviewImage", "SaveImage")
     thumbnails = {
         notes.QUICK: sheet(files["method"], files["plain"], columns=2),
         notes.BEST: sheet(*pair, columns=2),
@@ -83,6 +87,7 @@ def main() -> None:
         notes.SEARCH: sheet(*found, columns=1),
         notes.GUIDED: sheet(*guided, columns=2),
         **dict.fromkeys((notes.PROMPT, notes.PROMPTS), sheet(*prompt, columns=2)),
+        notes.RESTORE: sheet(*restored, columns=2),
         **{name: card(*words) for name, words in CARDS.items()},
     }
     for name, picture in thumbnails.items():

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from . import workflow_notes as notes
-from .graphs import guidance, prompts, referee_can_play, search
+from .graphs import guidance, prompts, referee_can_play, restore, search
 from .graphs.parts import EDIT, judged
 from .make_subgraph import SUBGRAPH, make_subgraph
 from .server import PACK, Server
@@ -36,6 +36,10 @@ GRAPHS = {
     notes.SEARCH_Z_IMAGE: search.search_z_image,
     notes.SEARCH_KREA: search.search_krea,
     notes.SEARCH_SDXL: search.search_sdxl,
+    notes.RESTORE: restore.restore_demo,
+    notes.UPSCALE_SD15: restore.upscale_sd15,
+    notes.INPAINT_SD15: restore.inpaint_sd15,
+    notes.DEBLUR_SD15: restore.deblur_sd15,
 }
 
 

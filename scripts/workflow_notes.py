@@ -30,7 +30,11 @@ PROMPTS = "Referee - 17 Tokens for many prompts"
 SEARCH_Z_IMAGE = "Referee - 18 Search, Z-Image, Qwen3-VL"
 SEARCH_KREA = "Referee - 19 Search, Krea 2, Qwen3-VL"
 SEARCH_SDXL = "Referee - 20 Search, SDXL, Qwen3-VL"
-WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH, GUIDED, PROMPT, PROMPTS)
+RESTORE = "Referee - 21 Restore a small picture"
+UPSCALE_SD15 = "Referee - 22 Faithful upscale, SD 1.5"
+INPAINT_SD15 = "Referee - 23 Faithful inpaint, SD 1.5"
+DEBLUR_SD15 = "Referee - 24 Faithful deblur, SD 1.5"
+WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH, GUIDED, PROMPT, PROMPTS, RESTORE)
 
 
 def template(name: str, suffix: str = ".json"):
@@ -286,6 +290,36 @@ SEARCH_SDXL_ABOUT = f"""
 *Try seeds until one obeys*: SDXL paints, a Qwen3-VL looks whether the picture shows the prompt.
 
 {ASKED_ABOUT.strip()}
+"""
+RESTORED_ABOUT = """
+- **Residual** measures the result again: grey where it is still your picture. Its number beside the noise says it too.
+- **rho** and **lam**: truer to your picture, or freer. **denoise** of BasicScheduler: how much is painted anew.
+- **The prompt** is empty: P2L tunes it. You may also write what the picture shows.
+"""
+RESTORE_ABOUT = f"""
+*A picture is shrunk to a quarter and restored*, with the small models that come with the pack. Press **Run**: no
+download. In the end it is compared with the original, which a restoration of your own does not have.
+
+{RESTORED_ABOUT.strip()}
+"""
+UPSCALE_SD15_ABOUT = f"""
+*Your small picture four times larger*, so that shrinking the result gives your picture again (P2L, ICML 2024).
+
+{RESTORED_ABOUT.strip()}
+- Published weights have not been run with this pack.
+"""
+INPAINT_SD15_ABOUT = f"""
+*Fill what is masked, and leave the rest as it is, bit for bit* (P2L, ICML 2024). Paint a mask on **Your picture**.
+
+{RESTORED_ABOUT.strip()}
+- Published weights have not been run with this pack.
+"""
+DEBLUR_SD15_ABOUT = f"""
+*Take out a blur*, so that blurring the result gives your picture again (P2L, ICML 2024). **Measurement** must know the
+blur: a Gaussian one by its width, camera shake by a kernel.
+
+{RESTORED_ABOUT.strip()}
+- Published weights have not been run with this pack.
 """
 PROMPT_ABOUT = """
 *Tokens around the prompt, learned until the referee agrees.* **Optimize Prompt** learns a few tokens that stand before

@@ -58,11 +58,17 @@ def pictures(w: Workflow, history) -> tuple[list[Node], list[Node]]:
     return list(plots.values()), [w.add("PreviewImage", SHEETS[name], images=plot) for name, plot in plots.items()]
 
 
-def sd15(w: Workflow, about: str, preset: dict = PAPER, referee: bool = True) -> tuple[Node, Node, Node | None]:
-    """Notes, checkpoint, prompt and referee, not yet placed."""
+def checkpoint_sd15(w: Workflow, about: str, referee: bool = False) -> Node:
+    """Notes, placed, and the checkpoint, not yet. referee: whether its files are listed too."""
     w.notes(What_this_does=about, Files=notes.FILES + notes.REFEREE_FILES * referee + notes.REFRESH)
     checkpoint = w.add("CheckpointLoaderSimple", "Stable Diffusion 1.5", ckpt_name=notes.CHECKPOINT)
     checkpoint["properties"]["models"] = notes.downloads(notes.CHECKPOINT_PAGE, notes.CHECKPOINT, "checkpoints")
+    return checkpoint
+
+
+def sd15(w: Workflow, about: str, preset: dict = PAPER, referee: bool = True) -> tuple[Node, Node, Node | None]:
+    """Notes, checkpoint, prompt and referee, not yet placed."""
+    checkpoint = checkpoint_sd15(w, about, referee)
     prompt = w.add("PrimitiveStringMultiline", "The prompt", value=preset["prompt"])
     if not referee:
         return checkpoint, prompt, None

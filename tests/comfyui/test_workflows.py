@@ -29,6 +29,7 @@ PLAYED_BY = {  # outputs of the demo's loader that stand in for those of a file
     "VAELoader": (2,), "RefereeLoader": (3,), "RefereeFromVLM": (3,),
 }  # fmt: skip
 SEARCHES = (notes.SEARCH_Z_IMAGE, notes.SEARCH_KREA, notes.SEARCH_SDXL)
+RESTORED = (notes.UPSCALE_SD15, notes.INPAINT_SD15, notes.DEBLUR_SD15)
 GUIDED = (notes.GUIDED_SD15, notes.GUIDED_FLUX, notes.GUIDED_SDXL, notes.GUIDED_QWEN)
 each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 
@@ -74,12 +75,25 @@ def test_names_are_safe_in_file_systems_and_addresses(path):
         ("qwen-image", [notes.GUIDED_QWEN]),
         ("flux", [notes.GUIDED_FLUX]),
         ("samplercustomadvanced", [notes.SAMPLER]),
-        ("inpaint", [notes.EDIT]),
+        ("inpaint", [notes.EDIT, notes.INPAINT_SD15]),
+        ("restore", [notes.RESTORE]),
+        ("faithful", RESTORED),
+        ("upscale", [notes.UPSCALE_SD15]),
+        ("deblur", [notes.DEBLUR_SD15]),
         ("inversion", [notes.INVERSION]),
         ("sds", [notes.SDS]),
         (
             "sd 1.5",
-            [notes.PAPER, notes.SAMPLER, notes.EDIT, notes.INVERSION, notes.SDS, notes.GUIDED_SD15, notes.PROMPT_SD15],
+            [
+                notes.PAPER,
+                notes.SAMPLER,
+                notes.EDIT,
+                notes.INVERSION,
+                notes.SDS,
+                notes.GUIDED_SD15,
+                notes.PROMPT_SD15,
+                *RESTORED,
+            ],
         ),
     ],
 )
@@ -188,7 +202,7 @@ def test_the_demo_runs(server, object_info):
 
 
 STATUS = re.compile(
-    r"(step|attempts?|guided|done in|no match in|first a look) .*"  # one line: notes come below it,
+    r"(step|attempts?|guided|done in|no match in|first a look|image \d+: residual) .*"  # one line: notes come below it,
     r"(\n(chosen|the plain prompt stays): .*)?"  # but for what a learned prompt's node has chosen,
     r"(\n.+ [01]\.\d\d( · .+ [01]\.\d\d)+)?"  # and the verdicts on several texts
 )
@@ -198,6 +212,8 @@ SHORT = {"rounds": 2, "steps": 4, "last_steps": 1, "noises": 2, "other_noises": 
 def played_by_the_demo(graph: dict) -> dict:
     """A graph for files that are not there: the demo's models in their place, small and short."""
     made = {"demo": {"class_type": "RefereeDemoModels", "inputs": {}}}
+    sides = [v for node in graph.values() for k, v in node["inputs"].items() if k in ("width", "height")]
+    times = max(sides, default=128) // 128
     for number, node in graph.items():
         if node["class_type"] in PLAYED_BY:
             continue
@@ -205,8 +221,9 @@ def played_by_the_demo(graph: dict) -> dict:
         for name, value in node["inputs"].items():
             source = graph[value[0]]["class_type"] if isinstance(value, list) else None
             inputs[name] = ["demo", PLAYED_BY[source][value[1]]] if source in PLAYED_BY else value
-        smaller = {"width": 128, "height": 128, "steps": 2, "attempts": 2}
-        made[number] = node | {"inputs": inputs | {k: v for k, v in smaller.items() if k in inputs}}
+        inputs |= {k: inputs[k] // times for k in ("width", "height") if k in inputs}
+        inputs |= {k: v for k, v in {"steps": 4, "attempts": 2}.items() if k in inputs}
+        made[number] = node | {"inputs": inputs}
     return made
 
 
@@ -217,6 +234,16 @@ def test_a_search_for_files_runs_with_the_demos_models_in_their_place(name, serv
     (report,) = (o["text"][0].splitlines() for o in outputs.values() if o.get("text") and "attempt 1" in o["text"][0])
     assert len([line for line in report if line.startswith("attempt ")]) == 2
     assert report[-1].startswith("text ") and any(o.get("images") for o in outputs.values())
+
+
+@pytest.mark.parametrize("name", RESTORED)
+def test_a_restoration_for_files_runs_with_the_demos_models_in_their_place(name, server, object_info):
+    Image.effect_noise((64, 64), 64).convert("RGBA").save(server.base / "input" / "example.png")
+    graph = played_by_the_demo(api(notes.template(name), object_info))
+    outputs = server.run(graph)
+    (report,) = (o["text"][0] for o in outputs.values() if o.get("text") and "residual" in o["text"][0])
+    assert re.fullmatch(r"image 1: residual \d\.\d{4} \(noise \d\.\d{4}\)", report)
+    assert len([o for o in outputs.values() if o.get("images")]) == 2
 
 
 @pytest.mark.slow
