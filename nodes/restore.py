@@ -10,6 +10,7 @@ from .node import Node
 from .sockets import CATEGORY, LoadedMeasurement, MeasurementSocket
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "projection": {"project_every": 1, "lam": 0.01},
     "P2L (paper)": {"prompt_steps": 1, "prompt_lr": 1e-4, "rho": 2.0, "project_every": 8, "lam": 1.0},
     "P2L, few steps": {"prompt_steps": 1, "prompt_lr": 1e-3, "rho": 4.0, "project_every": 4, "lam": 0.01},
     "LDPS": {"rho": 2.0},
@@ -17,6 +18,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "FMRG": {"data_steps": 3, "rho": 1.0},
 }
 FIXED: dict[str, dict[str, Any]] = {
+    "projection": {"prompt_steps": 0, "through_model": False, "data_steps": 0},
     "LDPS": {"prompt_steps": 0, "project_every": 0},
     "FlowDPS": {"prompt_steps": 0, "project_every": 0, "through_model": False, "mixed": True},
     "FMRG": {"prompt_steps": 0, "project_every": 0, "through_model": False},
@@ -102,8 +104,8 @@ def _preset() -> io.DynamicCombo.Input:
     return io.DynamicCombo.Input(
         "preset",
         options=options,
-        tooltip="P2L tunes the prompt and projects; LDPS does neither. FlowDPS and FMRG need no gradient through the "
-        "model: for large and quantised flow models (Flux, Qwen-Image, Z-Image), and much faster.",
+        tooltip="projection: each step's picture becomes the nearest one that fits yours; fast, for every model. P2L "
+        "tunes the prompt too and pulls through the model; LDPS only pulls. FlowDPS and FMRG pull through the VAE.",
     )
 
 

@@ -16,6 +16,7 @@ Norms are of each picture and not squared; the pictures' range halves them again
 For flow models without a gradient through the model, the data term moves z0_hat itself:
 - FMRG's Euclidean form (arXiv 2604.27147): gradient steps on z0_hat, through the decoder only.
 - FlowDPS (arXiv 2503.08136): the same, mixed with the model's own z0_hat by the noise level, with fresh noise.
+- No data term at all, only the projection (as in TReg, arXiv 2311.15658): nothing passes backwards.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -46,7 +47,7 @@ class P2LSettings:
         project_every: gamma; 0: never. lam: of the proximal step, small: close to the measurement.
         through_model: whether g passes through the diffusion model too; otherwise z0_hat moves.
         data_steps: gradient steps on z0_hat, where it moves; rho is the length of each, as a share of its distance to
-            zero residual to first order.
+            zero residual to first order. 0: the projection alone.
         mixed: FlowDPS: the moved z0_hat counts by the noise level, and noise is renewed.
         eta: share of fresh noise of DDIM's steps through the model. Fresh noise needs ``streams``.
     """
@@ -62,8 +63,8 @@ class P2LSettings:
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.prompt_steps, self.project_every, self.rho) < 0 or self.data_steps < 1 or self.lam <= 0:
-            raise ValueError("P2L's numbers must not be negative, data_steps at least 1 and lam above 0")
+        if min(self.prompt_steps, self.project_every, self.rho, self.data_steps) < 0 or self.lam <= 0:
+            raise ValueError("P2L's numbers must not be negative, and lam must be above 0")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ class Restoration:
         return r.detach(), gradient(r.sum(), leaf, through="the VAE")
 
     @torch.no_grad()
+    def distance(self, z: torch.Tensor) -> torch.Tensor:
+        """||A D(z) - y|| of each image [B]."""
+        return norm(residual(self.measurement, self.decode(z), self.y)).flatten()
+
+    @torch.no_grad()
     def project(self, z: torch.Tensor, lam: float) -> torch.Tensor:
         """The nearest picture that fits y, as the encoder gives it."""
         picture = self.decode(z)
@@ -113,6 +119,11 @@ def p2l(
         x: the model's noise at the first level [B, ...]. prompts: where the embeddings start, in P2L from the empty
             text; they are not changed. streams: one generator an image, for fresh noise.
     """
+    if not (settings.through_model or settings.data_steps or task.measurement.linear):
+        raise ValueError(
+            f"Projection alone needs a linear measurement, and {type(task.measurement).__name__} is none: choose a "
+            "method with a data term, such as LDPS or FMRG."
+        )
     c, lengths = torch.zeros(0), [prompt.shape[1] for prompt in prompts]
     if prompts:
         c = torch.cat([prompt.detach().float() for prompt in prompts], 1).requires_grad_()
@@ -123,8 +134,8 @@ def p2l(
         for _ in range(settings.prompt_steps):
             assert adam is not None
             z = task.condition(c.split(lengths, 1))(x.detach(), now.level.expand(len(x)))
-            _, g = task.misfit(z)
-            c.grad = gradient(z, c, g, through="the diffusion model to the prompt")
+            _, down = task.misfit(z)
+            c.grad = gradient(z, c, down, through="the diffusion model to the prompt")
             adam.step()
         predict = task.condition(c.detach().split(lengths, 1) if prompts else [])
         due = bool(settings.project_every) and (i + 1) % settings.project_every == 0
@@ -141,6 +152,9 @@ class Stretch:
     projected: bool
 
 
+Moved = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+
+
 def _through_model(
     task: Restoration,
     predict: Predict,
@@ -148,7 +162,7 @@ def _through_model(
     way: Stretch,
     settings: P2LSettings,
     streams: Sequence[torch.Generator],
-) -> tuple[torch.Tensor, ...]:
+) -> Moved:
     """(The next x, z0_hat, the misfit before the step [B], its gradient)."""
     leaf = x.detach().requires_grad_()
     seen = predict(leaf, way.now.level.expand(len(x)))
@@ -173,14 +187,17 @@ def _on_prediction(
     way: Stretch,
     settings: P2LSettings,
     streams: Sequence[torch.Generator],
-) -> tuple[torch.Tensor, ...]:
+) -> Moved:
     """The same, with z0_hat moved instead of x."""
     with torch.no_grad():
         seen = predict(x, way.now.level.expand(len(x)))
-    z, r, g = seen, *task.misfit(seen)
-    for done in range(settings.data_steps):
-        length, down = (r, g) if done == 0 else task.misfit(z)
-        z = z - settings.rho * length.view(-1, *[1] * (z.ndim - 1)) / norm(down).clamp_min(TINY) ** 2 * down
+    z = seen
+    first: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for _ in range(settings.data_steps):
+        r, g = task.misfit(z)
+        first = first or [(r, g)]
+        z = z - settings.rho * r.view(-1, *[1] * (z.ndim - 1)) / norm(g).clamp_min(TINY) ** 2 * g
+    told = first[0] if first else (task.distance(seen), None)
     if way.projected:
         z = task.project(z, settings.lam)
     alpha, sigma = way.now.alpha.to(x), way.now.sigma.to(x)
@@ -188,19 +205,20 @@ def _on_prediction(
     if settings.mixed:
         z = torch.lerp(seen, z, sigma / (sigma + alpha))
     if way.after is None:
-        return z, z, r, g
+        return z, z, *told
     alpha, sigma = way.after.alpha.to(x), way.after.sigma.to(x)
     if settings.mixed:
         kept = sigma / (sigma + alpha)
         eps = kept.sqrt() * eps + (1 - kept).sqrt() * randn_like(x, streams)
-    return alpha * z + sigma * eps, z, r, g
+    return alpha * z + sigma * eps, z, *told
 
 
-def _take_down(task: Restoration, i: int, z: torch.Tensor, r: torch.Tensor, g: torch.Tensor) -> Step:
+def _take_down(task: Restoration, i: int, z: torch.Tensor, r: torch.Tensor, g: torch.Tensor | None) -> Step:
     """For chart and preview: the root mean square of the residual beside the noise's own."""
     made = Step(i, len(task.levels), z, lambda: task.decode(z))
     measured = task.measurement.measured(task.y).expand_as(task.y).flatten(1).sum(1)
     made.add(RESIDUAL, "residual", r / measured.sqrt().to(r))
     made.add(RESIDUAL, "noise", task.measurement.sigma)
-    made.add(NORM, "measurement", checked_norm(g, "the measurement", i, must_move=False))
+    if g is not None:
+        made.add(NORM, "measurement", checked_norm(g, "the measurement", i, must_move=False))
     return made

@@ -9,7 +9,7 @@ from comfyui import inside
 from comfyui.conftest import Demo, queue_until, watch
 from scripts.server import PromptError
 
-PRESETS = ("P2L (paper)", "P2L, few steps", "LDPS", "FlowDPS", "FMRG")
+PRESETS = ("projection", "P2L (paper)", "P2L, few steps", "LDPS", "FlowDPS", "FMRG")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from referee_core.interfaces import NoiseLevel
-from referee_core.measurements import SuperResolution
+from referee_core.measurements import JPEG, SuperResolution
 from referee_core.methods.p2l import RESIDUAL, P2LSettings, Restoration, p2l
 from referee_core.randomness import generators, randn_like
 
@@ -184,13 +184,38 @@ def test_the_same_again_and_each_picture_as_alone(setting, settings):
     torch.testing.assert_close(z[:1], Setting(setting.decode, count=1).run(settings)[-1].z, rtol=1e-6, atol=1e-7)
 
 
+def test_projection_alone_asks_for_no_gradient_and_fits(setting):
+    settings = P2LSettings(prompt_steps=0, project_every=1, lam=1e-6, through_model=False, data_steps=0)
+    setting.encode = lambda picture: picture
+    identity = Restoration(
+        setting.A,
+        setting.y,
+        lambda prompts: lambda x, level: torch.tanh(x),
+        lambda z: z,
+        lambda picture: picture,
+        levels(),
+    )
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    with torch.inference_mode():
+        *_, last = p2l(identity, x, [], settings)
+    clipped = last.z.clamp(0, 1)
+    assert torch.equal(clipped, last.z)
+    assert (setting.A.A(last.z) - setting.y).abs().mean() < 0.2 * (setting.A.A(torch.tanh(x)) - setting.y).abs().mean()
+
+
+def test_projection_alone_is_refused_for_a_measurement_that_is_not_linear(setting):
+    setting.task = Restoration(JPEG(20), setting.y, setting.task.condition, setting.decode, setting.encode, levels())
+    with pytest.raises(ValueError, match="JPEG is none: choose a method with a data term"):
+        setting.run(P2LSettings(prompt_steps=0, through_model=False, data_steps=0))
+
+
 def test_a_prompt_that_the_model_does_not_read_is_named(decode):
     deaf = Setting(decode, guess=lambda x, level, c: torch.tanh(x))
     with pytest.raises(RuntimeError, match="No gradient passes through the diffusion model to the prompt"):
         deaf.run(P2LSettings(prompt_steps=1))
 
 
-@pytest.mark.parametrize("wrong", [{"lam": 0.0}, {"rho": -1.0}, {"prompt_steps": -1}, {"data_steps": 0}])
+@pytest.mark.parametrize("wrong", [{"lam": 0.0}, {"rho": -1.0}, {"prompt_steps": -1}, {"data_steps": -1}])
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError):
         P2LSettings(**wrong)
