@@ -135,7 +135,11 @@ class RefereeMeasurement(io.ComfyNode):
                     "Higher is noisier. Papers give it for pictures from -1 to 1, which is twice this number.",
                 ),
             ],
-            outputs=[MeasurementSocket.Output("measurement", tooltip="Connect to Degrade Image.")],
+            outputs=[
+                MeasurementSocket.Output(
+                    "measurement", tooltip="Connect to Degrade Image, Inverse Sampler and Residual."
+                )
+            ],
         )
 
     @classmethod

@@ -12,7 +12,7 @@ from .sockets import CATEGORY, LoadedMeasurement, MeasurementSocket
 PRESETS: dict[str, dict[str, Any]] = {
     "projection": {"project_every": 1, "lam": 0.01},
     "P2L (paper)": {"prompt_steps": 1, "prompt_lr": 1e-4, "rho": 2.0, "project_every": 8, "lam": 1.0},
-    "P2L, few steps": {"prompt_steps": 1, "prompt_lr": 1e-3, "rho": 4.0, "project_every": 4, "lam": 0.01},
+    "P2L, few steps": {"prompt_steps": 1, "prompt_lr": 1e-3, "rho": 2.0, "project_every": 4, "lam": 0.01},
     "LDPS": {"rho": 2.0},
     "FlowDPS": {"data_steps": 3, "rho": 1.0},
     "FMRG": {"data_steps": 3, "rho": 1.0},
@@ -26,7 +26,7 @@ FIXED: dict[str, dict[str, Any]] = {
 """What a preset sets without a field for it."""
 
 
-def _field(name: str, default: Any, of_prediction: bool) -> io.Input:
+def _field(name: str, default: Any) -> io.Input:
     if name == "prompt_steps":
         return io.Int.Input(
             name,
@@ -47,25 +47,15 @@ def _field(name: str, default: Any, of_prediction: bool) -> io.Input:
             tooltip="How far each of these steps moves the prompt. Higher adapts faster and may leave what the model "
             "knows.",
         )
-    if name == "rho" and of_prediction:
-        return io.Float.Input(
-            name,
-            default=default,
-            min=0.0,
-            max=10.0,
-            step=0.05,
-            tooltip="Length of each step towards the measurement; 1 goes as far as would reach it, to first order. "
-            "Lower trusts the model more.",
-        )
     if name == "rho":
         return io.Float.Input(
             name,
             default=default,
             min=0.0,
             max=100.0,
-            step=0.1,
-            tooltip="How strongly each step pulls towards the measurement. Higher stays truer to it; too high breaks "
-            "the picture up.",
+            step=0.05,
+            tooltip="How far each step goes towards the measurement. Higher stays truer to it; too high breaks the "
+            "picture up. With FlowDPS and FMRG, 1 goes as far as would reach it, to first order.",
         )
     if name == "project_every":
         return io.Int.Input(
@@ -98,8 +88,7 @@ def _field(name: str, default: Any, of_prediction: bool) -> io.Input:
 
 def _preset() -> io.DynamicCombo.Input:
     options = [
-        io.DynamicCombo.Option(name, [_field(k, v, "data_steps" in fields) for k, v in fields.items()])
-        for name, fields in PRESETS.items()
+        io.DynamicCombo.Option(name, [_field(k, v) for k, v in fields.items()]) for name, fields in PRESETS.items()
     ]
     return io.DynamicCombo.Input(
         "preset",
@@ -141,7 +130,11 @@ class RefereeInverseSampler(Node):
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             outputs=[
                 io.Sampler.Output("sampler", tooltip="Connect to SamplerCustomAdvanced."),
-                io.Latent.Output("latent", tooltip="An empty latent of the right size, for the same node."),
+                io.Latent.Output(
+                    "latent",
+                    tooltip="Your picture as a first guess in its full size, for the same node: with denoise below 1 "
+                    "the sampler begins near it.",
+                ),
             ],
         )
 
@@ -164,7 +157,7 @@ class RefereeInverseSampler(Node):
         node, page = cls.hidden.unique_id, cls.hidden.extra_pnginfo
         setup = Setup(measurement, measured, vae, settings, lambda n: Progress(node, n, page))
         measurement.of_measured(*measured.shape[1:3])
-        return io.NodeOutput(InverseSampler(setup), setup.empty_latent())
+        return io.NodeOutput(InverseSampler(setup), setup.first_latent())
 
 
 class RefereeResidual(Node):

@@ -105,6 +105,10 @@ class Measurement(ABC):
         self._must_be_linear()
         return conjugate_gradients(lambda u: self.A_adjoint(self.A(u)) + lam * u, self.A_adjoint(y) + lam * x, start=x)
 
+    def first_guess(self, y: torch.Tensor) -> torch.Tensor:
+        """A whole picture [B, C, H, W] made of y without any model: here y itself."""
+        return y
+
     def degrade(self, x: torch.Tensor, streams: Sequence[torch.Generator]) -> torch.Tensor:
         """y = A x + sigma n, where image i's normal noise n comes from generator i."""
         self.check(*x.shape[-2:])
@@ -186,6 +190,10 @@ class SuperResolution(Separable):
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         return height * self.factor, width * self.factor
+
+    def first_guess(self, y: torch.Tensor) -> torch.Tensor:
+        """Enlarged, bicubic."""
+        return F.interpolate(y, scale_factor=self.factor, mode="bicubic", align_corners=False)
 
     def axes(self) -> tuple[Axis, Axis]:
         return Shrinking(self.factor), Shrinking(self.factor)
@@ -297,6 +305,12 @@ class Inpainting(Measurement):
 
     def measured(self, y: torch.Tensor) -> torch.Tensor:
         return self.mask.to(y)
+
+    def first_guess(self, y: torch.Tensor) -> torch.Tensor:
+        """Missing pixels in the mean colour of the known ones."""
+        known = self.mask.to(y)
+        mean = (known * y).sum((-2, -1), keepdim=True) / known.sum((-2, -1), keepdim=True)
+        return torch.where(self.mask.to(y.device), y, mean)
 
     def A(self, x: torch.Tensor) -> torch.Tensor:
         return self.mask.to(x) * x

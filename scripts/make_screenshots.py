@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import workflow_notes as notes
 from .graphs.parts import DEMO, SEED, encoded
-from .make_subgraph import NAME, behind_ksampler
+from .make_subgraph import OBEY, behind_ksampler
 from .server import PACK, Server
 from .workflow import Workflow
 
@@ -233,7 +233,7 @@ def main() -> None:
             editor.shoot("RefereeConvert", "RefereeConvert")
 
             editor.load(behind_ksampler(info, prompt=PROMPT, steps=100))
-            editor.shoot("subgraph", "KSampler", NAME, "Save Image")
+            editor.shoot("subgraph", "KSampler", OBEY.name, "Save Image")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from . import workflow_notes as notes
 from .graphs import guidance, prompts, referee_can_play, restore, search
-from .graphs.parts import EDIT, judged
-from .make_subgraph import SUBGRAPH, make_subgraph
+from .graphs.parts import EDIT
+from .make_subgraph import SUBGRAPHS
 from .server import PACK, Server
 from .workflow import Workflow
 
@@ -54,7 +54,6 @@ def main() -> None:
     source.add_argument("--comfyui", type=Path, help="ComfyUI's folder; a server is started there and asked")
     source.add_argument("--object-info", type=Path, help="a saved answer of GET /object_info")
     parser.add_argument("--out", type=Path, default=PACK / "workflows")
-    parser.add_argument("--subgraph", type=Path, default=SUBGRAPH)
     args = parser.parse_args()
     info = json.loads(args.object_info.read_text()) if args.object_info else object_info(args.comfyui)
     for name, build in GRAPHS.items():
@@ -62,7 +61,8 @@ def main() -> None:
         build(workflow)
         (args.out / f"{name}.json").write_text(workflow.text(), encoding="utf-8")
         print(f"{name}.json: {len(workflow.nodes)} nodes, {len(workflow.links)} links")
-    make_subgraph(info, args.subgraph, judged, EDIT)
+    for subgraph in SUBGRAPHS:
+        subgraph.write(info)
 
 
 if __name__ == "__main__":

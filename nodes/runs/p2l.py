@@ -59,12 +59,10 @@ class Setup:
             )
         return height, width
 
-    def empty_latent(self) -> dict:
-        """A LATENT of the picture's size, for the sampler node."""
-        unit = self.vae.spacial_compression_decode()
-        height, width = (side // unit for side in self.size())
-        frame = (1,) * (self.vae.latent_dim == 3)
-        return {"samples": torch.zeros(len(self.measured), self.vae.latent_channels, *frame, height, width)}
+    def first_latent(self) -> dict:
+        """A LATENT of the picture that can be made without a model: where a sampler with denoise below 1 begins."""
+        guess = self.measurement.make(*self.size()).first_guess(self.y())
+        return {"samples": self.vae.encode(guess.clamp(0, 1).movedim(1, -1))}
 
 
 class InverseSampler(comfy.samplers.Sampler):

@@ -1,7 +1,7 @@
 """Restoration that stays true to its input: with the pack's models, and with Stable Diffusion 1.5."""
 
 from .. import workflow_notes as notes
-from ..workflow import GREEN, GREY, Node, Workflow
+from ..workflow import GREEN, GREY, Workflow
 from .parts import DEMO, PLAIN, SEED, checkpoint_sd15, encoded
 
 DRAWN = "a red circle and a blue square"
@@ -21,26 +21,23 @@ def restore_demo(w: Workflow) -> None:
     how = {"kind": "super-resolution", "kind.factor": 4, "noise": 0.01}
     measurement = w.add("RefereeMeasurement", **how)
     measured = w.add("RefereeDegrade", images=original, measurement=measurement, seed=SEED)
-    enlarged = _enlarged(w, measured, DEMO["size"])
-    guess = w.add("VAEEncode", "Begin near it", pixels=enlarged, vae=vae)
+    how = {"upscale_method": "bicubic", "width": DEMO["size"], "height": DEMO["size"], "crop": "disabled"}
+    enlarged = w.add("ImageScale", "Only to look: enlarged by bicubic", image=measured, **how)
     show = w.add("PreviewImage", "Shrunk, and enlarged by bicubic", images=enlarged)
-    w.place("What is left of it", [measurement, measured], [enlarged, guess, show], colour=GREY)
-    _restore(w, models, measurement, measured, guess, FEW, steps=24, denoise=0.5)
+    w.place("What is left of it", [measurement, measured], [enlarged, show], colour=GREY)
+    _restore(w, models, measurement, measured, FEW, steps=24, denoise=0.5)
     again = w.add("PreviewImage", "To compare: the original", images=original)
     w.place("", [again])
 
 
 def upscale_sd15(w: Workflow) -> None:
     checkpoint = checkpoint_sd15(w, notes.UPSCALE_SD15_ABOUT)
-    vae = checkpoint.out("vae")
     measured = w.add("LoadImage", "Your small picture, 128 x 128 or so", image="example.png")
     small = w.add(
         "ImageScale", "To 128 x 128", image=measured, upscale_method="area", width=128, height=128, crop="center"
     )
     measurement = w.add("RefereeMeasurement", **{"kind": "super-resolution", "kind.factor": 4, "noise": 0.01})
-    enlarged = _enlarged(w, small, 512)
-    guess = w.add("VAEEncode", "Begin near it", pixels=enlarged, vae=vae)
-    _sd15(w, checkpoint, [measured, small, measurement], [enlarged, guess], measurement, small, guess, 0.5)
+    _sd15(w, checkpoint, [measured, small], [measurement], measurement, small, 0.5)
 
 
 def inpaint_sd15(w: Workflow) -> None:
@@ -48,7 +45,7 @@ def inpaint_sd15(w: Workflow) -> None:
     picture = w.add("LoadImage", "Your picture, 512 x 512: paint a mask on it", image="example.png")
     how = {"kind": "inpainting", "kind.mask": picture.out("mask"), "noise": 0.0}
     measurement = w.add("RefereeMeasurement", **how)
-    _sd15(w, checkpoint, [picture], [measurement], measurement, picture, None, 1.0)
+    _sd15(w, checkpoint, [picture], [measurement], measurement, picture, 1.0)
 
 
 def deblur_sd15(w: Workflow) -> None:
@@ -58,21 +55,15 @@ def deblur_sd15(w: Workflow) -> None:
     scaled = w.add("ImageScale", "To 512 x 512", image=picture, **cut)
     how = {"kind": "gaussian blur", "kind.horizontal": 3.0, "kind.vertical": 3.0, "noise": 0.01}
     measurement = w.add("RefereeMeasurement", **how)
-    guess = w.add("VAEEncode", "Begin near it", pixels=scaled, vae=checkpoint.out("vae"))
-    _sd15(w, checkpoint, [picture, scaled], [measurement, guess], measurement, scaled, guess, 0.5)
+    _sd15(w, checkpoint, [picture, scaled], [measurement], measurement, scaled, 0.5)
 
 
-def _enlarged(w: Workflow, picture: Node, side: int) -> Node:
-    how = {"upscale_method": "bicubic", "width": side, "height": side, "crop": "disabled"}
-    return w.add("ImageScale", "Enlarged", image=picture, **how)
-
-
-def _sd15(w: Workflow, checkpoint, first, second, measurement, measured, guess, denoise: float) -> None:
+def _sd15(w: Workflow, checkpoint, first, second, measurement, measured, denoise: float) -> None:
     w.place("Model and your picture", [checkpoint], first, second)
-    _restore(w, checkpoint, measurement, measured, guess, PAPER, steps=200, denoise=denoise)
+    _restore(w, checkpoint, measurement, measured, PAPER, steps=200, denoise=denoise)
 
 
-def _restore(w: Workflow, models, measurement, measured, guess, preset: str, steps: int, denoise: float) -> None:
+def _restore(w: Workflow, models, measurement, measured, preset: str, steps: int, denoise: float) -> None:
     given, vae = {"measurement": measurement, "measured": measured}, models.out("vae")
     prompt = w.add("CLIPTextEncode", "The prompt: empty", clip=models.out("clip"))
     guider = w.add("BasicGuider", model=models, conditioning=prompt)
@@ -81,7 +72,7 @@ def _restore(w: Workflow, models, measurement, measured, guess, preset: str, ste
     random = w.add("RandomNoise", "Seed", noise_seed=SEED)
     sampler = w.add("RefereeInverseSampler", **given, vae=vae, preset=preset)
     parts = {"noise": random, "guider": guider, "sampler": sampler, "sigmas": sigmas}
-    made = w.add("SamplerCustomAdvanced", **parts, latent_image=guess or sampler.out("latent"))
+    made = w.add("SamplerCustomAdvanced", **parts, latent_image=sampler.out("latent"))
     decoded = w.add("VAEDecode", samples=made, vae=vae)
     w.place("Restore", [prompt, guider, sigmas, random], [sampler], [made, decoded], colour=GREEN)
     proof = w.add("RefereeResidual", images=decoded, **given)

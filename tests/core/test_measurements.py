@@ -309,3 +309,20 @@ def test_jpeg_has_no_adjoint():
     for refused in (lambda: JPEG(50).A_adjoint(x), lambda: JPEG(50).prox(x, x, 1.0)):
         with pytest.raises(TypeError, match="JPEG is not linear"):
             refused()
+
+
+def test_the_first_guess_is_a_whole_picture():
+    x = picture = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    blurred = GaussianBlur(1.0, 1.0).A(x)
+    assert torch.equal(GaussianBlur(1.0, 1.0).first_guess(blurred), blurred)
+    small = SuperResolution(2)
+    flat = torch.full((1, 3, 8, 12), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(small.first_guess(flat), torch.full((1, 3, 16, 24), 0.3, dtype=torch.float64))
+    hole = Inpainting(box_mask(16, 24, 6, 8))
+    filled = hole.first_guess(hole.A(picture))
+    known = hole.mask.expand_as(picture)
+    assert torch.equal(filled[known], picture[known])
+    for i in range(2):
+        for c in range(3):
+            mean = picture[i, c][hole.mask[0, 0]].mean()
+            torch.testing.assert_close(filled[i, c][~hole.mask[0, 0]], mean.expand(48))

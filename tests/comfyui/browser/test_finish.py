@@ -4,7 +4,7 @@ import pytest
 
 from comfyui.browser.shown import FINISH, template, texts
 from comfyui.conftest import PROMPT
-from scripts.make_subgraph import NAME, behind_ksampler
+from scripts.make_subgraph import OBEY, behind_ksampler
 
 LONG = 3000
 BUTTON = f"{FINISH}:visible"
@@ -31,7 +31,7 @@ def long_search(info: dict) -> dict:
 
 def long_subgraph(info: dict) -> dict:
     workflow = behind_ksampler(info, prompt=PROMPT, steps=LONG)
-    (host,) = (node for node in workflow["nodes"] if node.get("title") == NAME)
+    (host,) = (node for node in workflow["nodes"] if node.get("title") == OBEY.name)
     host["widgets_values"][0] = "a purple cross and a cyan circle"  # what KSampler paints never matches it already
     return workflow
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from comfyui.conftest import PROMPT
-from scripts.make_subgraph import FIELDS, NAME, SUBGRAPH, behind_ksampler
+from scripts.make_subgraph import OBEY, behind_ksampler, in_place_of_ksampler, restored
 
 HOST = "app.graph.nodes.find(n => n.isSubgraphNode?.())"
 TYPED = {"prompt": "a purple cross and a cyan circle", "steps": 12, "seed": 7, "t_max": 600}
@@ -25,7 +25,7 @@ def type_in(editor, values: dict, host: str = HOST) -> None:
 def shown(editor) -> dict:
     """The values on the subgraph's node."""
     values = editor.page.evaluate(f"Object.fromEntries({HOST}.widgets.map(w => [w.name, w.value]))")
-    return {name: values[name] for name in FIELDS}
+    return {name: values[name] for name in OBEY.fields}
 
 
 def used(editor) -> dict:
@@ -49,8 +49,8 @@ def graph(any_server):
 
 def test_it_is_offered_and_unpacks_to_a_prompt(any_editor):
     offered = any_editor.page.evaluate("async () => (await fetch('/api/global_subgraphs')).json()")
-    assert SUBGRAPH.stem in [entry["name"] for entry in offered.values()]
-    any_editor.load(json.loads(SUBGRAPH.read_text()))
+    assert OBEY.name in [entry["name"] for entry in offered.values()]
+    any_editor.load(json.loads(OBEY.path.read_text()))
     sent = any_editor.sent().values()
     (inputs,) = (node["inputs"] for node in sent if node["class_type"] == "RefereeOptimizer")
     assert (inputs["stop_at"], inputs["result"]) == (0.9, "best of start and run")
@@ -118,7 +118,7 @@ def assert_panel(page, status: str, steps: int) -> None:
 
 
 def test_two_instances_show_their_own_runs(any_editor, graph):
-    (host,) = (node for node in graph["nodes"] if node.get("title") == NAME)
+    (host,) = (node for node in graph["nodes"] if node.get("title") == OBEY.name)
     twin = json.loads(json.dumps(host)) | {"id": host["id"] + 50, "pos": [host["pos"][0], host["pos"][1] + 900]}
     for slot in twin["inputs"]:
         slot["link"] = None
@@ -150,3 +150,35 @@ def test_two_instances_show_their_own_runs(any_editor, graph):
         page.evaluate(f"i => {{ const host = {host}; app.canvas.openSubgraph(host.subgraph, host) }}", number)
         page.wait_for_function(f"rows => {inside}.some(c => c.dataset.steps === rows)", arg=rows)
         page.evaluate("app.canvas.setGraph(app.rootGraph)")
+
+
+def test_the_search_takes_ksamplers_place(any_editor, any_server):
+    """Its fields reach the nodes inside, and it ends with the attempts that it was given."""
+    typed = {
+        "prompt": PROMPT,
+        "seed": 3,
+        "steps": 4,
+        "cfg": 3.0,
+        "sampler_name": "euler_ancestral",
+        "scheduler": "karras",
+    }
+    typed |= {"denoise": 1.0, "attempts": 2, "stop_at": 0.0}
+    any_editor.load(in_place_of_ksampler(any_server.get("/object_info"), prompt=PROMPT))
+    type_in(any_editor, typed)
+    inside = {node["class_type"]: node["inputs"] for node in any_editor.sent().values()}
+    assert inside["RefereeLoss"]["text"] == PROMPT and inside["CFGGuider"]["cfg"] == 3.0
+    assert inside["KSamplerSelect"]["sampler_name"] == "euler_ancestral"
+    assert [inside["BasicScheduler"][name] for name in ("scheduler", "steps", "denoise")] == ["karras", 4, 1.0]
+    assert [inside["RefereeSearch"][name] for name in ("seed", "attempts", "stop_at")] == [3, 2, 0.0]
+    any_editor.run()
+    assert "2 of 2 attempts" in any_editor.page.locator(".referee-status:visible").inner_text()
+
+
+def test_precise_restore_gives_picture_and_residual(any_editor, any_server):
+    any_editor.load(restored(any_server.get("/object_info"), steps=4))
+    type_in(any_editor, {"seed": 5, "steps": 6, "denoise": 0.5})
+    inside = {node["class_type"]: node["inputs"] for node in any_editor.sent().values()}
+    assert inside["BasicScheduler"]["steps"] == 6 and inside["RandomNoise"]["noise_seed"] == 5
+    ended = any_editor.run()
+    assert any(output.get("images") for output in ended["outputs"].values())
+    assert " · residual 0." in any_editor.page.locator(".referee-status:visible").inner_text()

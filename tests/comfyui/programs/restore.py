@@ -56,7 +56,7 @@ def restore(settings, measured=measured, latent=None, seed=SEED, measurement=MEA
     guider.set_conds(empty, empty)
     guider.set_cfg(1.0)
     with torch.inference_mode():
-        latent = setup.empty_latent()["samples"] if latent is None else latent
+        latent = torch.zeros(len(measured), 4, 16, 16) if latent is None else latent
         noise = torch.cat([comfy.sample.prepare_noise(row[None], seed + i) for i, row in enumerate(latent)])
         return guider.sample(noise, latent, bridge.InverseSampler(setup), sigmas, seed=seed).clone()
 
@@ -117,7 +117,8 @@ with torch.inference_mode():
         "Hidden", (), {"unique_id": None, "extra_pnginfo": None}
     )
     sampler, latent = RefereeInverseSampler.execute(MEASUREMENT, measured, vae, {"preset": "LDPS", "rho": 1.0}).result
-    found["latent"] = list(latent["samples"].shape)
+    enlarged = torch.nn.functional.interpolate(measured.movedim(-1, 1), scale_factor=4, mode="bicubic").clamp(0, 1)
+    found["latent"] = float((latent["samples"] - vae.encode(enlarged.movedim(1, -1))).abs().max())
     found["rho"] = sampler.setup.settings.rho
     mask = torch.zeros(1, 128, 128)
     mask[:, 40:80, 30:90] = 1
@@ -163,7 +164,7 @@ def masked():
     setup = bridge.Setup(MEASUREMENT, measured, vae, one, Quiet)
     guider = CFGGuider(model)
     guider.set_conds(empty, empty)
-    latent = setup.empty_latent()["samples"]
+    latent = torch.zeros(1, 4, 16, 16)
     guider.sample(latent, latent, bridge.InverseSampler(setup), sigmas, denoise_mask=torch.ones(1, 1, 128, 128), seed=0)
 
 
