@@ -1,6 +1,7 @@
 """The nodes, and the folders their files live in."""
 
 import os
+from contextlib import suppress
 
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
@@ -28,9 +29,13 @@ FOLDERS = {"referee": {".safetensors", ".pth", ".pt", ".bin"}, PROMPTS: {".safet
 
 
 def register_model_folders() -> None:
-    """Add the folders without losing those that extra_model_paths.yaml may already have given."""
+    """Add the folders without losing those that extra_model_paths.yaml may already have given, and make them where that
+    is allowed: so a user sees where files go."""
     for name, endings in FOLDERS.items():
-        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+        folder = os.path.join(folder_paths.models_dir, name)
+        folder_paths.add_model_folder_path(name, folder)
+        with suppress(OSError):
+            os.makedirs(folder, exist_ok=True)
         paths, extensions = folder_paths.folder_names_and_paths[name]
         folder_paths.folder_names_and_paths[name] = (paths, extensions | endings)
 

@@ -14,10 +14,25 @@ NAME_TOOLTIP = (
     "A file in models/referee: a converted referee, model.safetensors of blip2-itm-vit-g, or blip2_pretrained.pth with "
     "eva_vit_g.pth beside it. Where to get them: docs/referee_files.md of the pack. Load Demo Models needs none."
 )
+NO_FILE = "models/referee is empty: see (i)"  # short, so that the field shows it whole
+"""The only choice where there is no file. Any other name that is missing is ComfyUI's to report."""
 
 
 def _referee_name() -> io.Combo.Input:
-    return io.Combo.Input("referee_name", options=folder_paths.get_filename_list("referee"), tooltip=NAME_TOOLTIP)
+    options = folder_paths.get_filename_list("referee") or [NO_FILE]
+    return io.Combo.Input("referee_name", options=options, tooltip=NAME_TOOLTIP)
+
+
+def _path(referee_name: str) -> str:
+    """Raises FileNotFoundError if there is no such file."""
+    if referee_name == NO_FILE:
+        folder = folder_paths.get_folder_paths("referee")[0]
+        raise FileNotFoundError(
+            "There is no file in models/referee. Download model.safetensors (4.7 GB) from "
+            f"https://huggingface.co/Salesforce/blip2-itm-vit-g, put it into {folder}, press R in the editor and "
+            "choose it in this node. Load Demo Models needs no file."
+        )
+    return folder_paths.get_full_path_or_raise("referee", referee_name)
 
 
 class RefereeLoader(io.ComfyNode):
@@ -47,7 +62,7 @@ class RefereeLoader(io.ComfyNode):
     def execute(cls, referee_name: str, precision: str) -> io.NodeOutput:
         from .bridge.models.referee_files import load_referee
 
-        return io.NodeOutput(load_referee(folder_paths.get_full_path_or_raise("referee", referee_name), precision))
+        return io.NodeOutput(load_referee(_path(referee_name), precision))
 
 
 class RefereeConvert(Node):
@@ -86,9 +101,8 @@ class RefereeConvert(Node):
         from .bridge.models.referee_files import convert_referee
         from .bridge.show.panel import show_text
 
-        source = folder_paths.get_full_path_or_raise("referee", referee_name)
         node_id = getattr(cls.hidden, "unique_id", None)  # None where another node calls this one
-        written = convert_referee(source, folder_paths.get_folder_paths("referee"), filename, node_id)
+        written = convert_referee(_path(referee_name), folder_paths.get_folder_paths("referee"), filename, node_id)
         if node_id is not None:
             show_text(node_id, f"{written} is ready. Press R to see it in Load Referee.")
         return io.NodeOutput()

@@ -8,6 +8,8 @@ from comfy_api.latest import io
 from .node import Node
 from .sockets import CATEGORY, PROMPTS, LoadedPrompt, PromptSocket
 
+NO_FILE = "models/referee_prompts is empty"
+
 
 class RefereeSavePrompt(Node):
     @classmethod
@@ -55,7 +57,7 @@ class RefereeLoadPrompt(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "prompt_name",
-                    options=folder_paths.get_filename_list(PROMPTS),
+                    options=folder_paths.get_filename_list(PROMPTS) or [NO_FILE],
                     tooltip="A file in models/referee_prompts, written by Save Prompt Tokens.",
                 )
             ],
@@ -66,6 +68,11 @@ class RefereeLoadPrompt(io.ComfyNode):
     def execute(cls, prompt_name: str) -> io.NodeOutput:
         from .bridge.models.prompt_files import load_prompt
 
+        if prompt_name == NO_FILE:
+            raise FileNotFoundError(
+                "There is no file in models/referee_prompts. Learn tokens with Optimize Prompt, keep them with Save "
+                "Prompt Tokens, press R in the editor and choose them in this node."
+            )
         return io.NodeOutput(load_prompt(folder_paths.get_full_path_or_raise(PROMPTS, prompt_name)))
 
 

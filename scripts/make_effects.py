@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from . import workflow_notes as notes
+from .graphs.parts import CONFUSED
 from .make_screenshots import IMAGES, method
 from .server import Graph, Server
 from .workflow import to_api
@@ -69,6 +70,33 @@ def guided(server: Server, info: dict, share: float):
     graph[kinds["RefereeGuidance"]]["inputs"]["strength.share"] = share
     (picture,) = server.run(graph)[kinds["SaveImage"]]["images"]
     return to_tensor(Image.open(io.BytesIO(server.image(picture))))
+
+
+def obeyed(server: Server, info: dict) -> list[tuple]:
+    """Three plain samples of a prompt that confuses the model, and what the search's example graph finds for it."""
+    from PIL import Image
+
+    from referee_core.plots import to_tensor
+
+    graph = to_api(json.loads(notes.template(notes.SEARCH).read_text(encoding="utf-8")), info)
+    kinds = {node["class_type"]: number for number, node in graph.items()}
+    graph[kinds["PrimitiveStringMultiline"]]["inputs"]["value"] = CONFUSED
+    guider, plan = graph[kinds["CFGGuider"]]["inputs"], graph[kinds["BasicScheduler"]]["inputs"]
+    search = graph[kinds["RefereeSearch"]]["inputs"]
+    parts = {"positive": guider["positive"], "negative": guider["negative"], "latent_image": search["latent_image"]}
+    parts |= {"steps": plan["steps"], "scheduler": plan["scheduler"], "cfg": guider["cfg"], "denoise": 1.0}
+    parts["sampler_name"] = graph[kinds["KSamplerSelect"]]["inputs"]["sampler_name"]
+    names = {kinds["SaveImage"]: "found by the search"}
+    for seed in range(3):
+        given = {"model": plan["model"], "seed": seed, **parts}
+        graph[f"plain {seed}"] = {"class_type": "KSampler", "inputs": given}
+        decoded = {"samples": [f"plain {seed}", 0], "vae": search["vae"]}
+        graph[f"decoded {seed}"] = {"class_type": "VAEDecode", "inputs": decoded}
+        graph[f"shown {seed}"] = {"class_type": "PreviewImage", "inputs": {"images": [f"decoded {seed}", 0]}}
+        names[f"shown {seed}"] = f"plain, seed {seed}"
+    outputs = server.run(graph, seconds=900)
+    found = [(name, server.image(outputs[number]["images"][0])) for number, name in names.items()]
+    return [(name, to_tensor(Image.open(io.BytesIO(file)))) for name, file in [*found[1:], found[0]]]
 
 
 def varied(server: Server, variation: float, seed: int):
@@ -205,6 +233,8 @@ def main() -> None:
             shown = [(label, pictures(server, graph, changes)[0]) for label, changes in sweep.items()]
             to_image(strip(shown, len(shown), SIZE)).save(IMAGES / f"{name}.png")
             print(f"{name}.png")
+        shown = obeyed(server, info)
+        to_image(strip(shown, len(shown), SIZE)).save(IMAGES / "obeyed.png")
         shown = [(f"share {share:g}", guided(server, info, share)) for share in SHARES]
         to_image(strip(shown, len(shown), SIZE)).save(IMAGES / "guidance_share.png")
         plain = ("variation 0", varied(server, 0.0, 0))

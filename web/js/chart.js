@@ -5,6 +5,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { finishButton, offer } from "./finish.js";
+import { forget, sayRefused } from "./messages.js";
 import { draw } from "./plot.js";
 
 const NODES = [
@@ -14,13 +15,14 @@ const NODES = [
   "RefereeRounds",
   "RefereePromptOptimizer",
   "RefereePromptTrainer",
+  "RefereeInverseSampler",
 ]; // whose runs are shown
 const WIDTH = 430; // of a new node, so that the status line fits
 const CHART = 110, STATUS = 20, PICTURE = 200; // heights
 const TOLD = ["progress_text", "b_preview_with_metadata"]; // ComfyUI's own messages of a text and a picture on a node
 
 const runs = new Map(); // "workflow|path" -> run
-const panels = new WeakMap(); // node -> {element, canvas, finish, status, picture}
+const panels = new WeakMap(); // node -> {element, canvas, run, finish, status, picture}
 const opened = new Map(); // id of a subgraph -> path of the node through which the user looks into it
 
 const rootGraph = () => app.rootGraph ?? app.graph;
@@ -64,12 +66,42 @@ function show(run) {
   for (const node of nodesOf(run)) {
     const panel = panels.get(node);
     if (!panel) continue;
-    draw(panel.canvas, run, CHART);
+    plot(panel, run);
     offer(panel.finish, run, innermost(run.node));
     if (panel.status) panel.status.textContent = run.status;
     if (panel.picture && run.picture) panel.picture.src = run.picture;
     node.setDirtyCanvas?.(true, true);
   }
+}
+
+function plot(panel, run) {
+  panel.run = run;
+  if (run) draw(panel.canvas, run, CHART);
+}
+
+// Charts are drawn for the size at which they are seen, so anew once the graph's zoom or the screen is another.
+function watchZoom() {
+  if (!app.canvas) return;
+  const drawn = app.canvas.onDrawForeground;
+  let seen, timer;
+  const look = () => {
+    const now = `${app.canvas.ds.scale} ${window.devicePixelRatio}`;
+    if (now === seen) return;
+    seen = now;
+    clearTimeout(timer);
+    timer = setTimeout(plotAll, 100); // the nodes follow the zoom a little later
+  };
+  app.canvas.onDrawForeground = function (...given) {
+    drawn?.apply(this, given);
+    look();
+  };
+}
+
+function plotAll() {
+  everyNode(rootGraph(), (node) => {
+    const panel = panels.get(node);
+    if (panel) plot(panel, panel.run);
+  });
 }
 
 // Status and picture of a node that is no subgraph are ComfyUI's to show, so it is told again what it has told before.
@@ -98,11 +130,16 @@ function isElsewhere(id) {
   return Boolean(run?.workflow) && run.workflow !== rootGraph()?.id;
 }
 
-// A node that the server refuses to run must not keep the line of its last run.
+// A node that the server refuses to run says why, and must not keep the line of its last run.
 function watchRefusals() {
   const queue = api.queuePrompt;
   api.queuePrompt = async function (number, prompt, ...rest) {
-    const refused = (answer) => refuse(prompt.workflow?.id, Object.keys(answer?.node_errors ?? {}));
+    const refused = (answer) => {
+      const errors = answer?.node_errors ?? {};
+      sayRefused(errors);
+      refuse(prompt.workflow?.id, Object.keys(errors));
+    };
+    forget();
     try {
       const answer = await queue.call(this, number, prompt, ...rest);
       refused(answer);
@@ -159,6 +196,7 @@ function addPanel(node) {
     panel.picture.style.objectFit = "contain";
     height += STATUS + PICTURE;
   }
+  new ResizeObserver(() => plot(panel, panel.run)).observe(panel.canvas); // also tells of one that comes into sight
   const size = { getMinHeight: () => height, getMaxHeight: () => height };
   const widget = node.addDOMWidget("referee_chart", "referee_chart", element, { serialize: false, ...size });
   widget.serialize = false; // neither in the prompt nor in the saved graph
@@ -202,7 +240,7 @@ function lookInto({ subgraph, fromNode }) {
   for (const node of subgraph.nodes) {
     const panel = panels.get(node);
     if (!panel) continue;
-    draw(panel.canvas, { steps: 0, rows: [] }, CHART);
+    plot(panel, { steps: 0, rows: [] });
     panel.finish.hidden = true;
   }
   for (const run of runs.values()) show(run);
@@ -214,6 +252,7 @@ app.registerExtension({
     api.addEventListener("referee.steps", ({ detail }) => take(detail));
     keepApart();
     watchRefusals();
+    watchZoom();
     app.canvas?.canvas?.addEventListener("subgraph-opened", ({ detail }) => lookInto(detail));
   },
   nodeCreated(node) {

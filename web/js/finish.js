@@ -3,7 +3,7 @@
 import { api } from "../../../scripts/api.js";
 
 const NODES = ["RefereeOptimizer", "RefereeSearch", "RefereePromptOptimizer", "RefereePromptTrainer"]; // whose runs can be finished
-const STYLE = { position: "absolute", top: "18px", right: "6px", padding: "1px 8px", font: "11px sans-serif" };
+const STYLE = { position: "absolute", top: "76px", right: "6px", padding: "1px 8px", font: "11px sans-serif" };
 const COLOURS = { color: "#eee", background: "#444", border: "1px solid #777", borderRadius: "4px", cursor: "pointer" };
 
 export function finishButton(parent) {

@@ -6,6 +6,7 @@ from comfyui.browser.conftest import Editor
 from scripts.server import PACK
 
 CHART, FINISH = "canvas.referee-chart", ".referee-finish"
+TOAST = ".p-toast-message"  # a message in the page's corner
 RUNNERS = "app.graph.nodes.filter(n => ['RefereeOptimizer', 'RefereeSearch'].includes(n.type))"
 
 
@@ -23,6 +24,27 @@ def demo_of(steps: int) -> dict:
         assert values[2:4] == [160, "paper"] and values[9:11] == [10, "last"]
         values[2], values[9] = steps, 1  # steps and tail
     return workflow
+
+
+def put_in_a_row(editor: Editor, *kinds: str) -> None:
+    """A graph of these nodes alone, each joined to the next by the first sockets that fit; their text is "a cat"."""
+    editor.page.evaluate(
+        """kinds => {
+            app.graph.clear()
+            const nodes = kinds.map(kind => LiteGraph.createNode(kind))
+            nodes.forEach((node, i) => {
+                node.pos = [500 * i, 0]
+                app.graph.add(node)
+                node.widgets?.filter(w => w.name === "text").forEach(w => { w.value = "a cat" })
+            })
+            nodes.slice(1).forEach((node, i) => {
+                const fits = output => node.inputs.findIndex(({type}) => type === output.type || type === "*")
+                const slot = nodes[i].outputs.findIndex(output => fits(output) >= 0)
+                nodes[i].connect(slot, node, fits(nodes[i].outputs[slot]))
+            })
+        }""",
+        kinds,
+    )
 
 
 def optimizers(workflow: dict) -> list[dict]:
