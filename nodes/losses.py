@@ -66,9 +66,11 @@ class RefereeLoss(Node):
 
     @classmethod
     def execute(cls, referee: LoadedReferee, text: str, itm_weight: float, caption_weight: float) -> io.NodeOutput:
-        if "itm" not in referee.referee.terms:  # no BLIP-2: what it says of the sentence as a whole
-            return cls._bound(referee, text, **{referee.referee.probability or referee.referee.terms[0]: itm_weight})
-        if caption_weight and "caption" not in referee.referee.terms:
+        terms = referee.referee.terms
+        if "itm" not in terms:  # no BLIP-2: what it says of the sentence as a whole
+            term = referee.referee.probability or terms[0]
+            return cls._bound(referee, text, f"itm_weight is the weight of its '{term}'", **{term: itm_weight})
+        if caption_weight and "caption" not in terms:
             raise ValueError(
                 "The input 'caption_weight' is above 0, but the referee's file holds no caption head; those from "
                 "Hugging Face never do. Put LAVIS's blip2_pretrained.pth beside it, or set caption_weight to 0."
@@ -76,12 +78,12 @@ class RefereeLoss(Node):
         return cls._bound(referee, text, itm=itm_weight, caption=caption_weight)
 
     @classmethod
-    def _bound(cls, referee: LoadedReferee, text: str, **weights: float) -> io.NodeOutput:
+    def _bound(cls, referee: LoadedReferee, text: str, meaning: str = "", **weights: float) -> io.NodeOutput:
         from ..referee_core.losses import bind
 
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind(referee.referee, text, **weights)
-        notes = referee.referee.notes(loss.bound[0].text)
+        notes = ([meaning] if meaning else []) + referee.referee.notes(loss.bound[0].text)
         if notes:
             from .bridge.show.panel import show_text
 

@@ -66,3 +66,19 @@ def test_prompts_are_learned(prompts, name):
     assert len(made["norms"]) == 2 and min(made["norms"]) > 0
     assert made["finite"] and made["same"] and made["moved"] > 0
     assert made["report"][1].startswith("no tokens") and len(made["report"]) == 5
+
+
+@pytest.fixture(scope="module")
+def restored():
+    return inside.run("model_restore")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_are_restored(restored, name):
+    """Each preset runs, moves the result away from plain sampling, and leaves the model as it was."""
+    made = of(name, restored)
+    assert len(made["presets"]) == 6
+    for preset, (finite, moved, same_shape) in made["presets"].items():
+        assert finite and same_shape and moved > 1e-3, preset
+    assert made["guess"] and made["plain again"]

@@ -27,6 +27,10 @@ def test_scores_are_the_probability_of_yes(found):
     assert 0 < match < 1 and loss > 0
 
 
+def test_referee_loss_says_what_its_weights_mean(found):
+    assert found["said"] == ["itm_weight is the weight of its 'yes'"]
+
+
 def test_asking_answers_yes_or_no(found):
     (decisions, answers, sure, report), strict, differs = found["asked"]
     matches = found["scores"][0]

@@ -6,6 +6,8 @@ import torch
 from comfy.sd1_clip import SD1ClipModel
 from comfy.sdxl_clip import SDXLClipModel
 from comfy.text_encoders import flux, lt, lumina2, minimax, qwen_image, sa_t5, z_image
+from comfy_api.latest import io
+from server import PromptServer
 
 from pack.nodes.bridge.gradients.block import Network, gradients_through
 from pack.nodes.bridge.judging.judge import Judge, Picture
@@ -33,12 +35,16 @@ for tied in (True, False):
     ]
 
 # scores and search, in inference mode, on the untied one
+texts = []
+PromptServer.instance = SimpleNamespace(send_progress_text=lambda text, node: texts.append(text))
 with torch.inference_mode():
-    (loss,) = RefereeLoss.execute(loaded, TEXT, 1.0, 1.0).result
+    shown = type("Shown", (RefereeLoss,), {"hidden": io.HiddenHolder.from_dict({"unique_id": "1"})})
+    (loss,) = shown.execute(loaded, TEXT, 1.0, 1.0).result
     images = pictures.movedim(1, -1)
     scores = score(loss, images)
     judged = Judge(loss)(Picture(torch.zeros(1), images[:1]), torch.Generator().manual_seed(1))
 found["scores"] = [scores.matches, expected.tolist(), scores.losses, scores.report().splitlines()]
+found["said"] = texts
 found["judged"] = [judged.match, judged.loss]
 with torch.inference_mode():
     asked = [RefereeDecide.execute(images, loaded, text, 0.5).result for text in (TEXT, "Is there a red circle?")]
