@@ -38,7 +38,7 @@ for tied in (True, False):
 texts = []
 PromptServer.instance = SimpleNamespace(send_progress_text=lambda text, node: texts.append(text))
 with torch.inference_mode():
-    shown = type("Shown", (RefereeLoss,), {"hidden": io.HiddenHolder.from_dict({"unique_id": "1"})})
+    shown = type("Shown", (RefereeLoss,), {"hidden": io.HiddenHolder.from_dict({io.Hidden.unique_id: "1"})})
     (loss,) = shown.execute(loaded, TEXT, 1.0, 1.0).result
     images = pictures.movedim(1, -1)
     scores = score(loss, images)
