@@ -26,69 +26,74 @@ FIXED: dict[str, dict[str, Any]] = {
 """What a preset sets without a field for it."""
 
 
-def _field(name: str, default: Any) -> io.Input:
-    if name == "prompt_steps":
-        return io.Int.Input(
-            name,
-            default=default,
-            min=0,
-            max=100,
-            tooltip="Steps of Adam on the prompt in each sampling step (K). More fit the prompt better and cost a "
+FIELDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "prompt_steps": (
+        io.Int,
+        {
+            "min": 0,
+            "max": 100,
+            "tooltip": "Steps of Adam on the prompt in each sampling step (K). More fit the prompt better and cost a "
             "forward and a backward pass each; 0 leaves the prompt as it is.",
-        )
-    if name == "prompt_lr":
-        return io.Float.Input(
-            name,
-            default=default,
-            min=0.0,
-            max=1.0,
-            step=1e-5,
-            round=1e-6,
-            tooltip="How far each of these steps moves the prompt. Higher adapts faster and may leave what the model "
-            "knows.",
-        )
-    if name == "rho":
-        return io.Float.Input(
-            name,
-            default=default,
-            min=0.0,
-            max=100.0,
-            step=0.05,
-            tooltip="How far each step goes towards the measurement. Higher stays truer to it; too high breaks the "
+        },
+    ),
+    "prompt_lr": (
+        io.Float,
+        {
+            "min": 0.0,
+            "max": 1.0,
+            "step": 1e-5,
+            "round": 1e-6,
+            "tooltip": "How far each of these steps moves the prompt. Higher adapts faster and may leave what the "
+            "model knows.",
+        },
+    ),
+    "rho": (
+        io.Float,
+        {
+            "min": 0.0,
+            "max": 100.0,
+            "step": 0.05,
+            "tooltip": "How far each step goes towards the measurement. Higher stays truer to it; too high breaks the "
             "picture up. With FlowDPS and FMRG, 1 goes as far as would reach it, to first order.",
-        )
-    if name == "project_every":
-        return io.Int.Input(
-            name,
-            default=default,
-            min=0,
-            max=1000,
-            tooltip="Every so many steps the prediction becomes the nearest picture that fits the measurement, as the "
-            "VAE's encoder gives it. Lower is truer to the measurement; 0: never.",
-        )
-    if name == "lam":
-        return io.Float.Input(
-            name,
-            default=default,
-            min=1e-6,
-            max=100.0,
-            step=1e-4,
-            round=1e-6,
-            tooltip="How much of the prediction that keeps. Higher keeps more of it, lower fits the measurement more.",
-        )
-    return io.Int.Input(
-        name,
-        default=default,
-        min=1,
-        max=100,
-        tooltip="Steps towards the measurement in each sampling step, through the VAE only. More are truer to it and "
-        "slower.",
-    )
+        },
+    ),
+    "project_every": (
+        io.Int,
+        {
+            "min": 0,
+            "max": 1000,
+            "tooltip": "Every so many steps the prediction becomes the nearest picture that fits the measurement, as "
+            "the VAE's encoder gives it. Lower is truer to the measurement; 0: never.",
+        },
+    ),
+    "lam": (
+        io.Float,
+        {
+            "min": 1e-6,
+            "max": 100.0,
+            "step": 1e-4,
+            "round": 1e-6,
+            "tooltip": "How much of the prediction that keeps. Higher keeps more of it, lower fits the measurement "
+            "more.",
+        },
+    ),
+    "data_steps": (
+        io.Int,
+        {
+            "min": 1,
+            "max": 100,
+            "tooltip": "Steps towards the measurement in each sampling step, through the VAE only. More are truer to "
+            "it and slower.",
+        },
+    ),
+}
+"""Kind and options of each preset's fields."""
 
 
 def _preset() -> io.DynamicCombo.Input:
     options = [
-        io.DynamicCombo.Option(name, [_field(k, v) for k, v in fields.items()]) for name, fields in PRESETS.items()
+        io.DynamicCombo.Option(name, [FIELDS[k][0].Input(k, default=v, **FIELDS[k][1]) for k, v in fields.items()])
+        for name, fields in PRESETS.items()
     ]
     return io.DynamicCombo.Input(
         "preset",
