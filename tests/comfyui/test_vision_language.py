@@ -100,3 +100,8 @@ def test_a_qwen35_judges_as_in_transformers():
     found = inside.run("vision_language_qwen35")
     assert max(found["off"]) < 1e-4 and min(found["slopes"]) > 1e-6 and found["as it was"]
     assert found["bytes"] > 15e6  # what the three linear layers alone were seen to keep
+
+
+def test_the_estimate_of_memory_is_near_what_is_kept():
+    for side, (kept, estimate) in inside.run("vision_language_memory")["bytes"].items():
+        assert 0.7 < estimate / kept < 1.5, side

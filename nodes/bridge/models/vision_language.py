@@ -101,8 +101,7 @@ class VisionLanguageReferee(RefereeBase):
 
     def _ask(self, look: Look, question: Question) -> torch.Tensor:
         device = look.tokens.device
-        half = comfy.model_management.should_use_bf16(device)
-        dtype = torch.bfloat16 if half else torch.float32
+        dtype = self._dtype(device)
         words = [torch.tensor([ids], device=device) for ids in (question.before, question.after)]
         before, after = (self.network.model.embed_tokens(ids)[0].to(dtype) for ids in words)
         embeds = torch.cat([before, look.tokens.to(dtype), after])[None]
@@ -119,14 +118,22 @@ class VisionLanguageReferee(RefereeBase):
         return self.network.logits(hidden) if head is None else head(hidden)
 
     def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
-        """About what one picture keeps: each layer of the language model what its norms, attention and gate read; a
-        linear layer of Qwen3.5 also 20 kB for each token and head (measured), as it solves 64 tokens at a time."""
-        config = self.network.model.config
-        tokens = (self.image_size // 32) ** 2 + 60
-        layer = tokens * (8 * config.hidden_size + 3 * config.intermediate_size)
+        """About what one picture keeps, by attention kernels that keep no matrix, as on a card. Measured: a layer of
+        the language model keeps what its norms, attention and gate read; one of the vision tower twice what its linear
+        maps read; a linear layer of Qwen3.5 also 20 kB for each token and head, as it solves 64 tokens at a time."""
+        config, size = self.network.model.config, self._dtype(self._clip.patcher.load_device).itemsize
+        patches = (self.image_size // 16) ** 2
+        tower = max((m for m in self.network.visual.children() if isinstance(m, torch.nn.ModuleList)), key=len)
+        seen = 2 * patches * sum(m.in_features for m in tower.modules() if isinstance(m, torch.nn.Linear))
+        tokens = patches // 4 + 60
+        layer = tokens * (10 * config.hidden_size + 3 * config.intermediate_size)
         linear = list(getattr(config, "layer_types", ())).count("linear_attention")
         solved = 20_000 * tokens * getattr(config, "linear_num_value_heads", 0)
-        return texts * (config.num_hidden_layers * layer * 2 + linear * solved)
+        return size * seen + texts * (size * config.num_hidden_layers * layer + linear * solved)
+
+    @staticmethod
+    def _dtype(device: torch.device) -> torch.dtype:
+        return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32
 
 
 def _language_model(clip: CLIP) -> tuple[Any, Chat]:
