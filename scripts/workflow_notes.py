@@ -293,8 +293,9 @@ SEARCH_SDXL_ABOUT = f"""
 """
 RESTORED_ABOUT = """
 - **Residual** measures the result again: grey where it is still your picture. Its number beside the noise says it too.
-- **rho** and **lam**: truer to your picture, or freer. **denoise** of BasicScheduler: how much is painted anew.
-- **The prompt** is empty: P2L tunes it. You may also write what the picture shows.
+- **preset**: *projection* was the best in measurement, and asks for no gradients. *P2L* tunes the prompt as well.
+- **lam**: lower is truer to your picture. **denoise** of BasicScheduler: how much is painted anew.
+- **The prompt** is empty. You may also write what the picture shows.
 """
 RESTORE_ABOUT = f"""
 *A picture is shrunk to a quarter and restored*, with the small models that come with the pack. Press **Run**: no
@@ -303,19 +304,19 @@ download. In the end it is compared with the original, which a restoration of yo
 {RESTORED_ABOUT.strip()}
 """
 UPSCALE_SD15_ABOUT = f"""
-*Your small picture four times larger*, so that shrinking the result gives your picture again (P2L, ICML 2024).
+*Your small picture four times larger*, so that shrinking the result gives your picture again.
 
 {RESTORED_ABOUT.strip()}
 - Published weights have not been run with this pack.
 """
 INPAINT_SD15_ABOUT = f"""
-*Fill what is masked, and leave the rest as it is, bit for bit* (P2L, ICML 2024). Paint a mask on **Your picture**.
+*Fill what is masked, and leave the rest as it is, bit for bit*. Paint a mask on **Your picture**.
 
 {RESTORED_ABOUT.strip()}
 - Published weights have not been run with this pack.
 """
 DEBLUR_SD15_ABOUT = f"""
-*Take out a blur*, so that blurring the result gives your picture again (P2L, ICML 2024). **Measurement** must know the
+*Take out a blur*, so that blurring the result gives your picture again. **Measurement** must know the
 blur: a Gaussian one by its width, camera shake by a kernel.
 
 {RESTORED_ABOUT.strip()}
