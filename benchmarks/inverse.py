@@ -193,9 +193,9 @@ def show() -> None:
     for task, (A, begin) in TASKS.items():
         y = A.degrade(x[None], generators([0], ("measurement",))["measurement"])
         shown += [("original", x), (task, guess(A, y)[0].clamp(0, 1))]
-        for method in ("LDPS", "LDPS + projection", "P2L"):
+        for method in ("LDPS", "LDPS + projection", "P2L", "projection alone"):
             shown.append((method, world.restore(A, y, METHODS[method], begin, [0])[0]))
-    to_image(strip(shown, 5, SIDE)).save(RESULTS.with_suffix(".png"))
+    to_image(strip(shown, 6, SIDE)).save(RESULTS.with_suffix(".png"))
 
 
 def main() -> None:
