@@ -6,6 +6,8 @@ from comfy_api.latest import io
 from .guidance import check_numbers
 from .sockets import CATEGORY, LoadedMeasurement, MeasurementSocket
 
+SOCKETS = {"inpainting": "mask", "blur kernel": "kernel"}  # which input a kind needs
+
 
 def _deviation(name: str, where: str) -> io.Float.Input:
     return io.Float.Input(
@@ -61,15 +63,6 @@ def _kind() -> io.DynamicCombo.Input:
         step=0.01,
         tooltip="How much the camera's path bends. 0: a straight line. 1: many curls.",
     )
-    kernel = io.Image.Input(
-        "kernel",
-        tooltip="One picture, smaller than the one that is measured. Its brightness is what the blur makes of one "
-        "bright pixel; its sum is set to 1.",
-    )
-    mask = io.Mask.Input(
-        "mask",
-        tooltip="Of the picture's size. White (from 0.5 on) is what is missing. One for all pictures, or one each.",
-    )
     missing = io.Float.Input(
         "missing",
         default=0.7,
@@ -93,8 +86,8 @@ def _kind() -> io.DynamicCombo.Input:
                 "gaussian blur", [_deviation("horizontal", "from left to right"), _deviation("vertical", "up and down")]
             ),
             io.DynamicCombo.Option("motion blur", [size, intensity, _seed()]),
-            io.DynamicCombo.Option("blur kernel", [kernel]),
-            io.DynamicCombo.Option("inpainting", [mask]),
+            io.DynamicCombo.Option("blur kernel", []),
+            io.DynamicCombo.Option("inpainting", []),
             io.DynamicCombo.Option("box", [_side("width"), _side("height")]),
             io.DynamicCombo.Option("random pixels", [missing, _seed()]),
             io.DynamicCombo.Option("jpeg", [quality]),
@@ -134,6 +127,18 @@ class RefereeMeasurement(io.ComfyNode):
                     tooltip="Standard deviation of the noise in the measured picture, where black is 0 and white is 1. "
                     "Higher is noisier. Papers give it for pictures from -1 to 1, which is twice this number.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="For inpainting, of the picture's size. White (from 0.5 on) is what is missing. One for "
+                    "all pictures, or one each.",
+                ),
+                io.Image.Input(
+                    "kernel",
+                    optional=True,
+                    tooltip="For blur kernel: one picture, smaller than the one that is measured. Its brightness is "
+                    "what the blur makes of one bright pixel; its sum is set to 1.",
+                ),
             ],
             outputs=[
                 MeasurementSocket.Output(
@@ -143,11 +148,19 @@ class RefereeMeasurement(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, kind: dict, noise: float) -> io.NodeOutput:
+    def execute(
+        cls, kind: dict | str, noise: float, mask: torch.Tensor | None = None, kernel: torch.Tensor | None = None
+    ) -> io.NodeOutput:
         from .bridge.measuring import KINDS
 
-        values = dict(kind)
+        values = {"kind": kind} if isinstance(kind, str) else dict(kind)
         name = values.pop("kind")
+        if name in SOCKETS:
+            socket = SOCKETS[name]
+            given = {"mask": mask, "kernel": kernel}[socket]
+            if given is None:
+                raise ValueError(f"The kind '{name}' needs the input '{socket}': connect it.")
+            values[socket] = given
         check_numbers(noise=noise, **{k: v for k, v in values.items() if isinstance(v, float)})
         return io.NodeOutput(KINDS[name](noise, **values))
 

@@ -43,7 +43,7 @@ def upscale_sd15(w: Workflow) -> None:
 def inpaint_sd15(w: Workflow) -> None:
     checkpoint = checkpoint_sd15(w, notes.INPAINT_SD15_ABOUT)
     picture = w.add("LoadImage", "Your picture, 512 x 512: paint a mask on it", image="example.png")
-    how = {"kind": "inpainting", "kind.mask": picture.out("mask"), "noise": 0.0}
+    how = {"kind": "inpainting", "mask": picture.out("mask"), "noise": 0.0}
     measurement = w.add("RefereeMeasurement", **how)
     _sd15(w, checkpoint, [picture], [measurement], measurement, picture, 1.0)
 

@@ -51,7 +51,7 @@ class Measured(Graph):
         return self.load(np.dstack([colourful(height, width), np.where(missing, 0, 255).astype(np.uint8)]), name)[1]
 
     def degrade(self, images: list, kind: str, noise: float = 0.0, noise_seed: int = 0, **fields) -> list:
-        fields = {f"kind__{name}": value for name, value in fields.items()}
+        fields = {name if name in ("mask", "kernel") else f"kind__{name}": value for name, value in fields.items()}
         measurement = self.add("RefereeMeasurement", kind=kind, noise=noise, **fields)[0]
         return self.add("RefereeDegrade", images=images, measurement=measurement, seed=noise_seed)[0]
 
@@ -238,7 +238,7 @@ def test_kernels_that_do_not_fit_are_refused(server):
 @pytest.mark.parametrize("kind, field", [("inpainting", "mask"), ("blur kernel", "kernel")])
 def test_a_kind_without_its_picture_is_refused(server, kind, field):
     graph = Measured(server)
-    refused(server, graph, graph.picture(), kind, f"Required input is missing.*{field}")
+    refused(server, graph, graph.picture(), kind, f"The kind '{kind}' needs the input '{field}': connect it")
 
 
 def test_pictures_of_nan_are_refused(server):

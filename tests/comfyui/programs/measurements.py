@@ -18,7 +18,9 @@ KINDS = {
 
 def loaded(kind):
     with torch.inference_mode():
-        return RefereeMeasurement.execute({"kind": kind} | KINDS[kind], noise=0.01).result[0]
+        sockets = {name: KINDS[kind][name] for name in ("mask", "kernel") if name in KINDS[kind]}
+    fields = {name: value for name, value in KINDS[kind].items() if name not in sockets}
+    return RefereeMeasurement.execute({"kind": kind} | fields, noise=0.01, **sockets).result[0]
 
 
 found = {"sizes": {}}
