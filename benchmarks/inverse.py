@@ -23,16 +23,9 @@ from referee_core.demo.components import load_components
 from referee_core.demo.storage import path
 from referee_core.hosts.diffusers import GuidedUNet
 from referee_core.kernels import motion_kernel
-from referee_core.measurements import (
-    GaussianBlur,
-    Inpainting,
-    KernelBlur,
-    Measurement,
-    SuperResolution,
-    box_mask,
-    residual_rms,
-)
+from referee_core.measurements import Measurement, residual_rms
 from referee_core.methods.p2l import P2LSettings, Restoration, p2l
+from referee_core.operators import GaussianBlur, Inpainting, KernelBlur, SuperResolution, box_mask
 from referee_core.plots import strip, to_image
 from referee_core.randomness import generators, randn_like
 from referee_core.referees.blip2.weights import load
@@ -41,13 +34,12 @@ from referee_core.sampling import spaced_levels
 from training.drawing import render
 
 from .obedience.curve import paired
-from .obedience.play import pack, rows
+from .obedience.play import gather, rows
 from .obedience.prompts import CATEGORIES, prompts
 
 RESULTS = Path(__file__).parent / "results" / "inverse.jsonl"
 SIDE, STEPS, BATCH = 128, 24, 5
 NOISE = 0.005  # 0.01 for pictures in [-1, 1]
-GREY = 0.45  # where nothing is known
 TASKS: dict[str, tuple[Measurement, float]] = {  # and the share of the noise from which a restoration begins
     "super-resolution x4": (SuperResolution(4, sigma=NOISE), 0.5),
     "super-resolution x8": (SuperResolution(8, sigma=NOISE), 0.5),
@@ -90,7 +82,7 @@ class World:
 
     @torch.no_grad()
     def plain(self, method: str, A: Measurement, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        picture = x if method == TRIP else guess(A, y)
+        picture = x if method == TRIP else A.first_guess(y)
         return picture if method == GUESS else self.decode(self.encode(picture.clamp(0, 1)))
 
     def restore(
@@ -98,19 +90,12 @@ class World:
     ) -> torch.Tensor:
         levels = spaced_levels(self.models.guided(""), STEPS)[-round(begin * STEPS) :]
         streams = generators(seeds, ("start", "fresh"))
-        z = self.encode(guess(A, y).clamp(0, 1))
+        z = self.encode(A.first_guess(y).clamp(0, 1))
         x = levels[0].alpha * z + levels[0].sigma * randn_like(z, streams["start"])
         task = Restoration(A, y, self.condition, self.decode, self.encode, levels)
         *_, last = p2l(task, x, [self.null.expand(len(x), -1, -1)], settings, streams["fresh"])
         with torch.no_grad():
             return self.decode(last.z).clamp(0, 1)
-
-
-def guess(A: Measurement, y: torch.Tensor) -> torch.Tensor:
-    """What a user has without a diffusion model: enlarged, blurred as it is, holes filled with grey."""
-    if isinstance(A, Inpainting):
-        return torch.where(A.mask, y, torch.full_like(y, GREY))
-    return F.interpolate(y, size=(SIDE, SIDE), mode="bicubic", antialias=False)
 
 
 def pictures(count: int, held_out: bool = True) -> list[tuple[str, torch.Tensor]]:
@@ -192,7 +177,7 @@ def show() -> None:
     shown = []
     for task, (A, begin) in TASKS.items():
         y = A.degrade(x[None], generators([0], ("measurement",))["measurement"])
-        shown += [("original", x), (task, guess(A, y)[0].clamp(0, 1))]
+        shown += [("original", x), (task, A.first_guess(y)[0].clamp(0, 1))]
         for method in ("LDPS", "LDPS + projection", "P2L", "projection alone"):
             shown.append((method, world.restore(A, y, METHODS[method], begin, [0])[0]))
     to_image(strip(shown, 6, SIDE)).save(RESULTS.with_suffix(".png"))
@@ -207,11 +192,7 @@ def main() -> None:
     if args.what == "run":
         play(args.pictures, args.part)
         return
-    found = rows(RESULTS)
-    for part in sorted(RESULTS.parent.glob(f"{RESULTS.stem}.*.jsonl")):
-        found += rows(part)
-        part.unlink()
-    pack(RESULTS, found)
+    found = gather(RESULTS)
     RESULTS.with_suffix(".md").write_text(report(found), encoding="utf-8")
     print(report(found))
     show()

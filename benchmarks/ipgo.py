@@ -35,7 +35,7 @@ from training.judge import judge
 
 from .obedience.cost import SIZES, Calls
 from .obedience.curve import paired, spend
-from .obedience.play import pack, rows
+from .obedience.play import gather, rows
 from .obedience.prompts import CATEGORIES, prompts
 
 RESULTS = Path(__file__).parent / "results" / "ipgo.jsonl"
@@ -212,11 +212,7 @@ def main() -> None:
     parser.add_argument("--part", default="0/1")
     args = parser.parse_args()
     if args.what == "report":
-        found = rows(RESULTS)
-        for part in sorted(RESULTS.parent.glob(f"{RESULTS.stem}.*.jsonl")):
-            found += rows(part)
-            part.unlink()
-        pack(RESULTS, found)
+        found = gather(RESULTS)
         RESULTS.with_suffix(".md").write_text(report(found), encoding="utf-8")
         print(report(found))
         return

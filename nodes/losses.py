@@ -145,10 +145,10 @@ class RefereeStatements(Node):
     @classmethod
     def execute(cls, referee: LoadedReferee, text: str, statements: str, worst_weight: float) -> io.NodeOutput:
         from ..referee_core.losses import bind_statements
-        from ..referee_core.statements import lines, split_statements
+        from ..referee_core.statements import read_lines, split_statements
         from .bridge.show.panel import show_text
 
-        parts = lines(statements) or split_statements(text)
+        parts = read_lines(statements) or split_statements(text)
         if not parts:
             raise ValueError("The input 'text' is empty: write what the picture should show.")
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass

@@ -129,7 +129,7 @@ class RefereeInverseSampler(Node):
             inputs=[
                 MeasurementSocket.Input("measurement", tooltip="How your picture came about, from Measurement."),
                 io.Image.Input("measured", tooltip="Your picture, small, blurred or with holes as it is."),
-                io.Vae.Input("vae", tooltip="The VAE of the model; gradients pass through its decoder."),
+                io.Vae.Input("vae", tooltip="The VAE of the model; most presets need gradients through its decoder."),
                 _preset(),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
@@ -161,7 +161,6 @@ class RefereeInverseSampler(Node):
         settings = P2LSettings(**numbers, **FIXED.get(name, {}))
         node, page = cls.hidden.unique_id, cls.hidden.extra_pnginfo
         setup = Setup(measurement, measured, vae, settings, lambda n: Progress(node, n, page))
-        measurement.of_measured(*measured.shape[1:3])
         return io.NodeOutput(InverseSampler(setup), setup.first_latent())
 
 

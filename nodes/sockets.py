@@ -86,10 +86,6 @@ class LoadedMeasurement:
     factor: int = 1
     masks: int = 1
 
-    def of_measured(self, height: int, width: int) -> "Measurement":
-        """The measurement that gave a picture of this size."""
-        return self.make(height * self.factor, width * self.factor)
-
     def check_count(self, pictures: int) -> None:
         """Raises ValueError if the masks are not for so many pictures."""
         if self.masks not in (1, pictures):

@@ -38,6 +38,6 @@ def split_statements(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def lines(text: str) -> list[str]:
+def read_lines(text: str) -> list[str]:
     """The statements that someone wrote, one a line."""
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

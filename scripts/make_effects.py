@@ -138,7 +138,7 @@ def measured() -> list:
 
     import torch
 
-    from referee_core import measurements as core
+    from referee_core import operators as core
     from referee_core.kernels import gaussian_taps, motion_kernel
     from referee_core.randomness import generators
     from training.drawing import draw
@@ -189,10 +189,9 @@ def restored(server: Server, info: dict) -> list:
     small = graph.add("RefereeDegrade", images=original, measurement=measurement, seed=0)[0]
     size = {"width": width, "height": height, "crop": "disabled"}
     large = graph.add("ImageScale", image=small, upscale_method="bicubic", **size)[0]
-    guess = graph.add("VAEEncode", pixels=large, vae=vae)[0]
     given = {"measurement": measurement, "measured": small}
     preset, fields = preset_of(info["RefereeInverseSampler"], "P2L, few steps")
-    sampler = graph.add("RefereeInverseSampler", **given, vae=vae, preset=preset, **fields)[0]
+    sampler, guess, *_ = graph.add("RefereeInverseSampler", **given, vae=vae, preset=preset, **fields)
     empty = graph.add("CLIPTextEncode", clip=clip, text="")[0]
     parts = {
         "guider": graph.add("BasicGuider", model=model, conditioning=empty)[0],

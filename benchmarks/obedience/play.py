@@ -50,6 +50,16 @@ def rows(path: Path) -> list[dict]:
     return found
 
 
+def gather(path: Path) -> list[dict]:
+    """All rows on file, those of side-by-side processes included (``name.0.jsonl``), now in the one packed file."""
+    found = rows(path)
+    for part in sorted(path.parent.glob(f"{path.stem}.*.jsonl")):
+        found += rows(part)
+        part.unlink()
+    pack(path, found)
+    return found
+
+
 def pack(path: Path, found: list[dict]) -> None:
     """Keep these rows compressed, in the same bytes whenever."""
     text = "".join(json.dumps(row) + "\n" for row in found)

@@ -6,18 +6,8 @@ from contextlib import contextmanager
 import torch
 
 from ...referee_core.kernels import motion_kernel
-from ...referee_core.measurements import (
-    JPEG,
-    GaussianBlur,
-    Inpainting,
-    KernelBlur,
-    Measurement,
-    SuperResolution,
-    box_mask,
-    random_mask,
-    residual,
-    residual_rms,
-)
+from ...referee_core.measurements import Measurement, residual, residual_rms
+from ...referee_core.operators import JPEG, GaussianBlur, Inpainting, KernelBlur, SuperResolution, box_mask, random_mask
 from ...referee_core.randomness import generators
 from ...referee_core.views import grey
 from ..sockets import LoadedMeasurement

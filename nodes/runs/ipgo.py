@@ -17,7 +17,7 @@ from ..bridge.gradients.block import differentiable
 from ..bridge.gradients.memory import memory_for
 from ..bridge.gradients.model import DifferentiableModel
 from ..bridge.gradients.vae import Decoder
-from ..bridge.sampling.conditioning import Conditioned, insert_tokens
+from ..bridge.sampling.conditioning import Conditioned, copied, insert_tokens
 from ..bridge.sampling.denoiser import noise_level
 from ..bridge.sampling.drive import OnStep, drive
 from ..bridge.sampling.latents import check_family, draw_noise, samples_for
@@ -127,14 +127,14 @@ class LearnTokens(comfy.samplers.Sampler):
                 ]
                 for ends in ((0, setup.noises), (setup.noises, len(self.seeds)))
             )
-            conditioned = Conditioned(model_wrap, options, noise.clone(), _ordinary(setup.negative))
+            conditioned = Conditioned(model_wrap, options, noise.clone(), copied(setup.negative))
 
             def decode(z: torch.Tensor) -> torch.Tensor:
                 with memory_for("the VAE"):
                     return decoder(model.process_latent_out(z))
 
             def subject(text: Text) -> Subject:
-                prompt = _ordinary(text.conditioning)
+                prompt = copied(text.conditioning)
 
                 def condition(inserted: Inserted):
                     return conditioned(insert_tokens(prompt, inserted))
@@ -167,11 +167,6 @@ class LearnTokens(comfy.samplers.Sampler):
 
 def _batches(first: int, end: int, size: int) -> list[tuple[int, int]]:
     return [(i, min(i + size, end)) for i in range(first, end, size)]
-
-
-def _ordinary(conditioning: list) -> list:
-    """Copies of its prompts that autograd takes."""
-    return [[prompt.clone(), about] for prompt, about in conditioning]
 
 
 def apply(prompt: LoadedPrompt, conditioning: list, model: ModelPatcher) -> list:

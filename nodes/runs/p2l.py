@@ -18,7 +18,7 @@ from ..bridge.gradients.block import Passage, differentiable
 from ..bridge.gradients.memory import memory_for
 from ..bridge.gradients.model import DifferentiableModel
 from ..bridge.gradients.vae import Autoencoder
-from ..bridge.sampling.conditioning import Conditioned, conditioning_of
+from ..bridge.sampling.conditioning import Conditioned, conditioning_of, copied
 from ..bridge.sampling.denoiser import GuidedDenoiser, noise_level
 from ..bridge.sampling.drive import drive
 from ..bridge.sampling.latents import check_family
@@ -59,9 +59,12 @@ class Setup:
             )
         return height, width
 
+    def operator(self) -> Measurement:
+        return self.measurement.make(*self.size())
+
     def first_latent(self) -> dict:
         """A LATENT of the picture that can be made without a model: where a sampler with denoise below 1 begins."""
-        guess = self.measurement.make(*self.size()).first_guess(self.y())
+        guess = self.operator().first_guess(self.y())
         return {"samples": self.vae.encode(guess.clamp(0, 1).movedim(1, -1))}
 
 
@@ -87,7 +90,7 @@ class InverseSampler(comfy.samplers.Sampler):
             also_load.append(model_wrap.model_patcher)
         with (
             memory_for("restoring", SMALLER),
-            differentiable(*passages, also_load=also_load, shape=noise.shape) as _,
+            differentiable(*passages, also_load=also_load, shape=noise.shape),
             setup.begin_progress(len(sigmas) - 1) as progress,
         ):
             levels = [noise_level(model.model_sampling, sigma.float().view(1)) for sigma in sigmas[:-1].clone()]
@@ -104,7 +107,7 @@ class InverseSampler(comfy.samplers.Sampler):
 
             y = comfy.utils.repeat_to_batch_size(setup.y(), len(noise)).to(noise, copy=True)
             task = Restoration(
-                self._measurement(),
+                setup.operator(),
                 y,
                 condition,
                 lambda z: vae(model.process_latent_out(z)),
@@ -122,9 +125,6 @@ class InverseSampler(comfy.samplers.Sampler):
             last = drive(p2l(task, x.float(), prompts, settings, streams), on_step)
             progress.show(f"{progress.closing()} · {describe(last)}")
         return last.z
-
-    def _measurement(self) -> Measurement:
-        return self.setup.measurement.of_measured(*self.setup.measured.shape[1:3])
 
     def _check(self, guider: CFGGuider, sigmas: torch.Tensor, noise: torch.Tensor, mask: torch.Tensor | None) -> None:
         if len(sigmas) < 2 or sigmas[-1] > 0:
@@ -160,8 +160,7 @@ class InverseSampler(comfy.samplers.Sampler):
                 "of an empty text."
             )
         prompts = [comfy.utils.repeat_to_batch_size(prompt, len(noise)).to(noise, copy=True) for prompt, _ in positive]
-        negative = [[prompt.clone(), about] for prompt, about in conditioning_of(guider, "negative")]
-        conditioned = Conditioned(guider, options, noise.clone(), negative)
+        conditioned = Conditioned(guider, options, noise.clone(), copied(conditioning_of(guider, "negative")))
 
         def condition(changed: Prompts) -> Predict:
             return conditioned([[prompt, about] for prompt, (_, about) in zip(changed, positive, strict=True)])

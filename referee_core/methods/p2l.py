@@ -48,8 +48,8 @@ class P2LSettings:
         through_model: whether g passes through the diffusion model too; otherwise z0_hat moves.
         data_steps: gradient steps on z0_hat, where it moves; rho is the length of each, as a share of its distance to
             zero residual to first order. 0: the projection alone.
-        mixed: FlowDPS: the moved z0_hat counts by the noise level, and noise is renewed.
-        eta: share of fresh noise of DDIM's steps through the model. Fresh noise needs ``streams``.
+        mixed: FlowDPS: the moved z0_hat counts by the noise level, and noise is renewed,
+            which needs ``streams``.
     """
 
     prompt_steps: int = 1
@@ -60,7 +60,6 @@ class P2LSettings:
     through_model: bool = True
     data_steps: int = 1
     mixed: bool = False
-    eta: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.prompt_steps, self.project_every, self.rho, self.data_steps) < 0 or self.lam <= 0:
@@ -169,8 +168,7 @@ def _through_model(
     r, g = task.misfit(seen)
     g = gradient(seen, leaf, g, through="the diffusion model")
     z = task.project(seen.detach(), settings.lam) if way.projected else seen.detach()
-    noise = randn_like(x, streams) if settings.eta and way.after is not None else None
-    x, z = step(lambda *_: z, x, way.now, way.after, settings.eta, noise)
+    x, z = step(lambda *_: z, x, way.now, way.after)
     x = x - settings.rho * _size(way.now, x) * _size(way.after, x) * g
     return x, x if way.after is None else z, r, g
 

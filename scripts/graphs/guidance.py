@@ -1,5 +1,6 @@
 """Guidance inside a sampler."""
 
+from .. import workflow_files as needed
 from .. import workflow_notes as notes
 from ..workflow import GREEN, GREY, Workflow
 from .parts import CONFUSED, DEMO, GUIDED, PAPER, SEED, encoded, noise, referee_loader, sd15
@@ -36,14 +37,14 @@ def guided_sd15(w: Workflow) -> None:
 
 
 def guided_flux(w: Workflow) -> None:
-    unet, clip_l, t5, ae = notes.FLUX
-    files = notes.listed("Flux.1 dev", notes.FLUX)
-    w.notes(What_this_does=notes.GUIDED_FLUX_ABOUT, Files=files + notes.REFEREE_FILES + notes.REFRESH)
+    unet, clip_l, t5, ae = needed.FLUX
+    files = needed.listed("Flux.1 dev", needed.FLUX)
+    w.notes(What_this_does=notes.GUIDED_FLUX_ABOUT, Files=files + needed.REFEREE_FILES + needed.REFRESH)
     model = w.add("UNETLoader", "Flux.1 dev", unet_name=unet)
     clip = w.add("DualCLIPLoader", "Its text encoders", clip_name1=clip_l, clip_name2=t5, type="flux")
     vae = w.add("VAELoader", "Its VAE", vae_name=ae)
     for node, names in ((model, [unet]), (clip, [clip_l, t5]), (vae, [ae])):
-        node["properties"]["models"] = notes.files(*names)
+        node["properties"]["models"] = needed.files(*names)
     loader = referee_loader(w)
     prompt = w.add("PrimitiveStringMultiline", "The prompt", value=PAPER["prompt"])
     positive = w.add("CLIPTextEncode", "The prompt, for the diffusion model", clip=clip, text=prompt)
@@ -56,11 +57,11 @@ def guided_flux(w: Workflow) -> None:
 
 
 def guided_sdxl(w: Workflow) -> None:
-    (name,) = notes.SDXL
-    files = notes.listed("SDXL", notes.SDXL)
-    w.notes(What_this_does=notes.GUIDED_SDXL_ABOUT, Files=files + notes.REFEREE_FILES + notes.REFRESH)
+    (name,) = needed.SDXL
+    files = needed.listed("SDXL", needed.SDXL)
+    w.notes(What_this_does=notes.GUIDED_SDXL_ABOUT, Files=files + needed.REFEREE_FILES + needed.REFRESH)
     checkpoint = w.add("CheckpointLoaderSimple", "SDXL", ckpt_name=name)
-    checkpoint["properties"]["models"] = notes.files(name)
+    checkpoint["properties"]["models"] = needed.files(name)
     loader = referee_loader(w)
     prompt = w.add("PrimitiveStringMultiline", "The prompt", value=PAPER["prompt"])
     positive, negative = encoded(w, checkpoint.out("clip"), prompt)
@@ -71,14 +72,14 @@ def guided_sdxl(w: Workflow) -> None:
 
 
 def guided_qwen_image(w: Workflow) -> None:
-    unet, encoder, autoencoder = notes.QWEN
-    files = notes.listed("Qwen-Image", notes.QWEN)
-    w.notes(What_this_does=notes.GUIDED_QWEN_ABOUT, Files=files + notes.REFEREE_FILES + notes.REFRESH)
+    unet, encoder, autoencoder = needed.QWEN
+    files = needed.listed("Qwen-Image", needed.QWEN)
+    w.notes(What_this_does=notes.GUIDED_QWEN_ABOUT, Files=files + needed.REFEREE_FILES + needed.REFRESH)
     loaded = w.add("UNETLoader", "Qwen-Image", unet_name=unet)
     clip = w.add("CLIPLoader", "Its text encoder", clip_name=encoder, type="qwen_image")
     vae = w.add("VAELoader", "Its VAE", vae_name=autoencoder)
     for node, name in ((loaded, unet), (clip, encoder), (vae, autoencoder)):
-        node["properties"]["models"] = notes.files(name)
+        node["properties"]["models"] = needed.files(name)
     model = w.add("ModelSamplingAuraFlow", model=loaded, shift=3.1)
     loader = referee_loader(w)
     prompt = w.add("PrimitiveStringMultiline", "The prompt", value=PAPER["prompt"])

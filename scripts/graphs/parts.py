@@ -1,6 +1,6 @@
 """What several graphs share: settings, and pieces of a graph."""
 
-from .. import workflow_notes as notes
+from .. import workflow_files as needed
 from ..demo import SHEETS
 from ..workflow import Node, Workflow
 
@@ -60,9 +60,9 @@ def pictures(w: Workflow, history) -> tuple[list[Node], list[Node]]:
 
 def checkpoint_sd15(w: Workflow, about: str, referee: bool = False) -> Node:
     """Notes, placed, and the checkpoint, not yet. referee: whether its files are listed too."""
-    w.notes(What_this_does=about, Files=notes.FILES + notes.REFEREE_FILES * referee + notes.REFRESH)
-    checkpoint = w.add("CheckpointLoaderSimple", "Stable Diffusion 1.5", ckpt_name=notes.CHECKPOINT)
-    checkpoint["properties"]["models"] = notes.downloads(notes.CHECKPOINT_PAGE, notes.CHECKPOINT, "checkpoints")
+    w.notes(What_this_does=about, Files=needed.FILES + needed.REFEREE_FILES * referee + needed.REFRESH)
+    checkpoint = w.add("CheckpointLoaderSimple", "Stable Diffusion 1.5", ckpt_name=needed.CHECKPOINT)
+    checkpoint["properties"]["models"] = needed.downloads(needed.CHECKPOINT_PAGE, needed.CHECKPOINT, "checkpoints")
     return checkpoint
 
 
@@ -76,8 +76,8 @@ def sd15(w: Workflow, about: str, preset: dict = PAPER, referee: bool = True) ->
 
 
 def referee_loader(w: Workflow) -> Node:
-    loader = w.add("RefereeLoader", "BLIP-2, the referee", referee_name=notes.REFEREE)
-    loader["properties"]["models"] = notes.downloads(notes.REFEREE_PAGE, notes.REFEREE, "referee")
+    loader = w.add("RefereeLoader", "BLIP-2, the referee", referee_name=needed.REFEREE)
+    loader["properties"]["models"] = needed.downloads(needed.REFEREE_PAGE, needed.REFEREE, "referee")
     return loader
 
 

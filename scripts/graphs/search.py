@@ -1,5 +1,6 @@
 """Search until it obeys: with the pack's models, and with a vision-language model as the referee."""
 
+from .. import workflow_files as needed
 from .. import workflow_notes as notes
 from ..workflow import GREEN, Node, Workflow
 from .parts import DEMO, GUIDED, SEARCHED, SEED, encoded
@@ -32,23 +33,23 @@ def search(w: Workflow) -> None:
 
 
 def search_z_image(w: Workflow) -> None:
-    loaded, clip, vae = _three(w, notes.SEARCH_Z_IMAGE_ABOUT, "Z-Image-Turbo", notes.Z_IMAGE, "lumina2", alone=False)
+    loaded, clip, vae = _three(w, notes.SEARCH_Z_IMAGE_ABOUT, "Z-Image-Turbo", needed.Z_IMAGE, "lumina2", alone=False)
     model = w.add("ModelSamplingAuraFlow", model=loaded, shift=3.0)
     _asked(w, (loaded, model, clip, vae), model, clip, vae, _vision_language(w), TURBO | {"steps": 9})
 
 
 def search_krea(w: Workflow) -> None:
-    loaded, clip, vae = _three(w, notes.SEARCH_KREA_ABOUT, "Krea 2 Turbo", notes.KREA, "krea2", alone=True)
+    loaded, clip, vae = _three(w, notes.SEARCH_KREA_ABOUT, "Krea 2 Turbo", needed.KREA, "krea2", alone=True)
     _asked(w, (loaded, clip, vae), loaded, clip, vae, clip, TURBO)
 
 
 def search_sdxl(w: Workflow) -> None:
-    (name,) = notes.SDXL
-    judge = notes.lines("Qwen3-VL 4B, the referee", notes.VISION_LANGUAGE)
-    files = "\n".join([notes.listed("SDXL", notes.SDXL).rstrip(), *judge, ""])
-    w.notes(What_this_does=notes.SEARCH_SDXL_ABOUT, Files=files + notes.REFRESH)
+    (name,) = needed.SDXL
+    judge = needed.list_files("Qwen3-VL 4B, the referee", needed.VISION_LANGUAGE)
+    files = "\n".join([needed.listed("SDXL", needed.SDXL).rstrip(), *judge, ""])
+    w.notes(What_this_does=notes.SEARCH_SDXL_ABOUT, Files=files + needed.REFRESH)
     checkpoint = w.add("CheckpointLoaderSimple", "SDXL", ckpt_name=name)
-    checkpoint["properties"]["models"] = notes.files(name)
+    checkpoint["properties"]["models"] = needed.files(name)
     sampling = {"steps": 30, "cfg": 7.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}
     parts = checkpoint, checkpoint.out("clip"), checkpoint.out("vae")
     _asked(w, (checkpoint,), *parts, _vision_language(w), sampling)
@@ -56,21 +57,21 @@ def search_sdxl(w: Workflow) -> None:
 
 def _three(w: Workflow, about: str, title: str, names: dict, kind: str, alone: bool) -> tuple[Node, Node, Node]:
     """Notes and the loaders of model, text encoder and VAE. alone: the text encoder is the referee too."""
-    judge = [] if alone else notes.lines("Qwen3-VL 4B, the referee", notes.VISION_LANGUAGE)
-    w.notes(What_this_does=about, Files="\n".join([notes.listed(title, names).rstrip(), *judge, ""]) + notes.REFRESH)
+    judge = [] if alone else needed.list_files("Qwen3-VL 4B, the referee", needed.VISION_LANGUAGE)
+    w.notes(What_this_does=about, Files="\n".join([needed.listed(title, names).rstrip(), *judge, ""]) + needed.REFRESH)
     unet, encoder, autoencoder = names
     model = w.add("UNETLoader", title, unet_name=unet)
     clip = w.add("CLIPLoader", "Its text encoder", clip_name=encoder, type=kind)
     vae = w.add("VAELoader", "Its VAE", vae_name=autoencoder)
     for node, name in ((model, unet), (clip, encoder), (vae, autoencoder)):
-        node["properties"]["models"] = notes.files(name)
+        node["properties"]["models"] = needed.files(name)
     return model, clip, vae
 
 
 def _vision_language(w: Workflow) -> Node:
-    (name,) = notes.VISION_LANGUAGE
+    (name,) = needed.VISION_LANGUAGE
     loader = w.add("CLIPLoader", "Qwen3-VL, the referee", clip_name=name, type="krea2")
-    loader["properties"]["models"] = notes.files(name)
+    loader["properties"]["models"] = needed.files(name)
     return loader
 
 

@@ -121,30 +121,6 @@ def numbers(row: str) -> dict[str, float]:
     return {name: float(value) for name, value in (p.rsplit(" ", 1) for p in row.split(": ")[1].split(" · "))}
 
 
-@pytest.mark.parametrize(
-    "own, parts", [("", ["a red circle", "a blue square"]), ("a cross\n\na dot ", ["a cross", "a dot"])]
-)
-def test_a_loss_per_statement_is_the_mean_of_its_parts_and_the_worst(server, own, parts):
-    graph = Demo()
-    loss, asked, *_ = graph.add(
-        "RefereeStatements", referee=graph.referee, text=PROMPT, statements=own, worst_weight=0.5
-    )
-    image = graph.add("EmptyImage", width=64, height=64, batch_size=1, color=0x0000FF)[0]
-    single = [
-        graph.add("RefereeLoss", referee=graph.referee, text=part, itm_weight=1.0, caption_weight=0.0)[0]
-        for part in parts
-    ]
-    reports = [graph.add("RefereeScore", images=image, loss=one, keep=0)[4] for one in (loss, *single)]
-    shown = [graph.add("PreviewAny", source=source)[0][0] for source in (asked, *reports)]
-    outputs = server.run(graph)
-    statements, whole, *each = (outputs[node]["text"][0].splitlines() for node in shown)
-    assert statements == parts and whole[1:] == [f"text {i}: {part}" for i, part in enumerate(parts, 1)]
-    whole, first, second = (numbers(row[0]) for row in (whole, *each))
-    mean, worst = (first["loss"] + second["loss"]) / 2, max(first["loss"], second["loss"])
-    assert whole["loss"] == pytest.approx(mean + 0.5 * worst, abs=2e-3)
-    assert [whole["text 1 match"], whole["text 2 match"]] == [first["match"], second["match"]]
-
-
 def test_cancel_ends_it_between_two_images_of_a_batch(server):
     graph = Scored([0xFFFFFF])
     graph.images = graph.plain(0xFF0000, 4000)

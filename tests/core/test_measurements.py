@@ -13,18 +13,8 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from referee_core.kernels import motion_kernel
-from referee_core.measurements import (
-    JPEG,
-    GaussianBlur,
-    Inpainting,
-    KernelBlur,
-    SuperResolution,
-    box_mask,
-    conjugate_gradients,
-    random_mask,
-    residual,
-    residual_rms,
-)
+from referee_core.measurements import conjugate_gradients, residual, residual_rms
+from referee_core.operators import JPEG, GaussianBlur, Inpainting, KernelBlur, SuperResolution, box_mask, random_mask
 
 HEIGHT, WIDTH = 16, 32
 

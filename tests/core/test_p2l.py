@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from referee_core.interfaces import NoiseLevel
-from referee_core.measurements import JPEG, SuperResolution
 from referee_core.methods.p2l import RESIDUAL, P2LSettings, Restoration, p2l
+from referee_core.operators import JPEG, SuperResolution
 from referee_core.randomness import generators, randn_like
 
 GAMMA = torch.linspace(0.2, 1.4, 8, dtype=torch.float64)
@@ -175,9 +175,7 @@ def test_the_misfit_falls_and_is_told_beside_the_noise(setting):
     torch.testing.assert_close(told[0]["residual"], r.flatten(1).square().mean(1).sqrt())
 
 
-@pytest.mark.parametrize(
-    "settings", [P2LSettings(prompt_lr=0.01, eta=0.5), P2LSettings(0, through_model=False, mixed=True)]
-)
+@pytest.mark.parametrize("settings", [P2LSettings(prompt_lr=0.01), P2LSettings(0, through_model=False, mixed=True)])
 def test_the_same_again_and_each_picture_as_alone(setting, settings):
     z = setting.run(settings)[-1].z
     assert torch.equal(z, Setting(setting.decode).run(settings)[-1].z)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from referee_core.statements import lines, split_statements
+from referee_core.statements import read_lines, split_statements
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_rules_split_a_prompt_at_its_things_and_places(text, statements):
 
 
 def test_written_lines_are_taken_as_they_are():
-    assert lines("a cat and a dog\n\n  a mat \na mat") == ["a cat and a dog", "a mat"]
+    assert read_lines("a cat and a dog\n\n  a mat \na mat") == ["a cat and a dog", "a mat"]

@@ -30,6 +30,11 @@ def conditioning_of(guider: CFGGuider, name: str) -> list:
     return [[one.get("cross_attn"), {k: v for k, v in one.items() if k != "cross_attn"}] for one in given]
 
 
+def copied(conditioning: list) -> list:
+    """The same CONDITIONING with copies of its prompts, which autograd takes."""
+    return [[prompt.clone(), about] for prompt, about in conditioning]
+
+
 class Conditioned:
     """Predictions of a guider's model under any positive CONDITIONING, beside the guider's negative one.
 

@@ -27,7 +27,7 @@ found = {"sizes": {}}
 for kind in KINDS:
     one = loaded(kind)
     measured = one.make(32, 48).A(torch.rand(1, 3, 32, 48))
-    whole = one.of_measured(*measured.shape[-2:])
+    whole = one.make(*(side * one.factor for side in measured.shape[-2:]))
     found["sizes"][kind] = [one.factor, list(whole.picture_size(*measured.shape[-2:]))]
 try:
     loaded("super-resolution").make(50, 33)
