@@ -85,6 +85,7 @@ def quantised():
 # of 1, and twice that is allowed. The slope passes them forth and back, 17 %, about 10 degrees; random layers, of
 # whatever width, do not average it out: 6 and 13 were measured. int8 is off by 1 % of a typical weight, and so are the
 # numbers that are multiplied by it.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form, loss_off, slope_off, probability_off, degrees",
     [("float8_e4m3fn", 1e-4, 1e-4, 0.06, 15), ("int8_tensorwise", 0.02, 0.07, 0.02, 5)],
@@ -96,12 +97,14 @@ def test_a_quantised_model_judges_as_its_weights_say(quantised, form, loss_off, 
     assert found["probability off"] < probability_off and max(found["degrees off"]) < degrees  # from the unquantised
 
 
+@pytest.mark.slow
 def test_a_qwen35_judges_as_in_transformers():
     found = inside.run("vision_language_qwen35")
     assert max(found["off"]) < 1e-4 and min(found["slopes"]) > 1e-6 and found["as it was"]
     assert found["bytes"] > 15e6  # what the three linear layers alone were seen to keep
 
 
+@pytest.mark.slow
 def test_the_estimate_of_memory_is_near_what_is_kept():
     for side, (kept, estimate) in inside.run("vision_language_memory")["bytes"].items():
         assert 0.7 < estimate / kept < 1.5, side

@@ -209,6 +209,11 @@ STATUS = re.compile(
 SHORT = {"rounds": 2, "steps": 4, "last_steps": 1, "noises": 2, "other_noises": 2}  # of a learned prompt
 
 
+def mostly_slow(always: str, *names: str) -> list:
+    """Names for a test, of which all but one are left to the slow run."""
+    return [pytest.param(name, marks=[] if name == always else [pytest.mark.slow]) for name in names]
+
+
 def played_by_the_demo(graph: dict) -> dict:
     """A graph for files that are not there: the demo's models in their place, small and short."""
     made = {"demo": {"class_type": "RefereeDemoModels", "inputs": {}}}
@@ -227,7 +232,7 @@ def played_by_the_demo(graph: dict) -> dict:
     return made
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("name", mostly_slow(notes.SEARCH_KREA, *SEARCHES))
 def test_a_search_for_files_runs_with_the_demos_models_in_their_place(name, server, object_info):
     graph = played_by_the_demo(api(notes.template(name), object_info))
     outputs = server.run(graph)
@@ -236,7 +241,7 @@ def test_a_search_for_files_runs_with_the_demos_models_in_their_place(name, serv
     assert report[-1].startswith("text ") and any(o.get("images") for o in outputs.values())
 
 
-@pytest.mark.parametrize("name", RESTORED)
+@pytest.mark.parametrize("name", mostly_slow(notes.INPAINT_SD15, *RESTORED))
 def test_a_restoration_for_files_runs_with_the_demos_models_in_their_place(name, server, object_info):
     Image.effect_noise((64, 64), 64).convert("RGBA").save(server.base / "input" / "example.png")
     graph = played_by_the_demo(api(notes.template(name), object_info))

@@ -164,7 +164,7 @@ def test_one_bright_pixel_shows_the_kernel():
 @pytest.mark.parametrize("name", ["mask", "odd", "even"])
 def test_deepinv_agrees(name):
     """Its results are on file: tests/parity/make_deepinv.py."""
-    theirs = load_file(Path(__file__).parents[1] / "parity" / "deepinv_operators.safetensors")
+    theirs = load_file(Path(__file__).parents[1] / "parity" / "deepinv" / "operators.safetensors")
     ours = Inpainting(theirs["mask"]) if name == "mask" else KernelBlur(theirs[f"kernel {name}"])
     x, y = theirs["x"], theirs["y"]
     torch.testing.assert_close(ours.A(x), theirs[f"{name} A"])

@@ -9,7 +9,7 @@ import torch
 from deepinv import physics
 from safetensors.torch import save_file
 
-FILE = Path(__file__).with_name("deepinv_operators.safetensors")
+FILE = Path(__file__).parent / "deepinv" / "operators.safetensors"
 HEIGHT, WIDTH, LAM = 12, 16, 0.3
 
 

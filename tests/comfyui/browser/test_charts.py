@@ -29,7 +29,10 @@ LISTEN = """() => {
 }"""
 
 
-@pytest.fixture(params=[False, True], ids=["drawn nodes", "Nodes 2.0"])
+NODES_2 = pytest.param(True, id="Nodes 2.0", marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=[pytest.param(False, id="drawn nodes"), NODES_2])
 def chart(request, editor, server):
     """The editor with a single optimizer, whose chart is in sight."""
     server.post("/settings/Comfy.VueNodes.Enabled", request.param)

@@ -29,13 +29,14 @@ def test_the_folders_are_made(bare):
     assert {"referee", "referee_prompts"} <= {path.name for path in bare.models.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_models_folder_that_cannot_be_written_is_left_alone(tmp_path):
     with Server(find_comfyui(), tmp_path, ("--cpu", "--models-directory", "/proc")) as server:
         assert "RefereeLoader" in server.get("/object_info/RefereeLoader")
         assert "IMPORT FAILED" not in server.log and "/proc/referee" not in server.log
 
 
-@pytest.mark.parametrize("kinds", [LOADER, ("RefereeConvert",)], ids=lambda kinds: kinds[0])
+@pytest.mark.parametrize("kinds", [LOADER, pytest.param(("RefereeConvert",), marks=pytest.mark.slow)], ids=str)
 def test_the_node_says_so_and_the_run_says_what_to_do(bare_editor, bare, kinds):
     put_in_a_row(bare_editor, *kinds)
     page = bare_editor.page
@@ -51,6 +52,7 @@ def test_the_node_says_so_and_the_run_says_what_to_do(bare_editor, bare, kinds):
         assert page.locator(TOAST, has_text=part).is_visible()
 
 
+@pytest.mark.slow
 def test_load_prompt_tokens_says_so_too(bare_editor, bare):
     put_in_a_row(bare_editor, "RefereeLoadPrompt", "RefereeSavePrompt")
     name = NAME.replace("referee_name", "prompt_name")
@@ -60,6 +62,7 @@ def test_load_prompt_tokens_says_so_too(bare_editor, bare):
     assert bare_editor.page.locator(TOAST, has_text="Learn tokens with Optimize Prompt").is_visible()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_put_there_can_be_chosen(bare_editor, bare):
     put_in_a_row(bare_editor, *LOADER)
     file = bare.models / "referee" / "model.safetensors"

@@ -174,6 +174,7 @@ def test_the_search_takes_ksamplers_place(any_editor, any_server):
     assert "2 of 2 attempts" in any_editor.page.locator(".referee-status:visible").inner_text()
 
 
+@pytest.mark.slow
 def test_precise_restore_gives_picture_and_residual(any_editor, any_server):
     any_editor.load(restored(any_server.get("/object_info"), steps=4))
     type_in(any_editor, {"seed": 5, "steps": 6, "denoise": 0.5})
