@@ -13,8 +13,8 @@ from pathlib import Path
 
 from . import workflow_notes as notes
 from .graphs.parts import DEMO, SEED, encoded
-from .make_subgraph import OBEY, behind_ksampler
 from .server import PACK, Server
+from .subgraphs import OBEY, behind_ksampler
 from .workflow import Workflow
 
 IMAGES = PACK / "web" / "docs" / "images"

@@ -30,9 +30,12 @@ CARDS = {
     notes.UPSCALE_SD15: ("SD 1.5", "faithful", "upscale"),
     notes.INPAINT_SD15: ("SD 1.5", "faithful", "inpaint"),
     notes.DEBLUR_SD15: ("SD 1.5", "faithful", "deblur"),
-    notes.SEARCH_Z_IMAGE: ("Z-Image-Turbo", "search until", "Qwen3-VL agrees"),
-    notes.SEARCH_KREA: ("Krea 2", "search until", "Qwen3-VL agrees"),
-    notes.SEARCH_SDXL: ("SDXL", "search until", "Qwen3-VL agrees"),
+    notes.ASKED_Z_IMAGE: ("Z-Image-Turbo", "search until", "Qwen3-VL agrees"),
+    notes.ASKED_KREA: ("Krea 2", "search until", "Qwen3-VL agrees"),
+    notes.ASKED_SDXL: ("SDXL", "search until", "Qwen3-VL agrees"),
+    notes.SEARCH_SD15: ("SD 1.5", "search until", "BLIP-2 agrees"),
+    notes.SEARCH_SDXL: ("SDXL", "search until", "BLIP-2 agrees"),
+    notes.SEARCH_FLUX: ("Flux", "search until", "BLIP-2 agrees"),
 }
 """Words for the graphs that were not run here with the weights they are for."""
 

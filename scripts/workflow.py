@@ -11,19 +11,22 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from .arrange import SPACE, arrange, scale_of
+from .flatten import nodes_of
+
 DYNAMIC_COMBO, AUTOGROW = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO}
 NOTES = {"Note", "MarkdownNote"}
 
-WIDTH, NOTE_WIDTH = 310, 400
+WIDTH, NOTE_WIDTH = 270, 400
 RUNS = (
     "RefereeOptimizer", "RefereeSearch", "RefereeGuidance", "RefereeRounds", "RefereePromptOptimizer",
     "RefereePromptTrainer", "RefereeInverseSampler",
 )  # fmt: skip
-WIDER = dict.fromkeys((*RUNS, "PreviewAny"), 430)  # whose text takes more room
+WIDER = dict.fromkeys((*RUNS, "PreviewAny"), 380)  # whose text takes more room
 TITLE, SLOT, WIDGET = 30, 20, 24  # the editor's own sizes
-GAP, WIDE_GAP = 50, 70  # room between nodes; they are a little higher in the editor's "Nodes 2.0"
-PICTURE, CHART = 230, 180  # room below the fields; the chart with its status line
+GAP, WIDE_GAP = 26, 40  # room between nodes; they are a little higher in the editor's "Nodes 2.0"
+PICTURE, CHART = 160, 160  # room below the fields; the chart with its status line
 SHOWN = {
     "SaveImage": PICTURE,
     "PreviewImage": PICTURE,
@@ -78,31 +81,28 @@ def to_api(workflow: dict, object_info: dict) -> dict:
     """A graph in the UI's format into the API's. Notes are left out.
 
     Raises:
-        ValueError: the graph has what this does not translate (subgraphs, muted or bypassed nodes), a node that the
-            server does not know, or a node whose number of widget values does not fit its schema.
+        ValueError: the graph has muted or bypassed nodes, which this does not translate, a node that the server does
+            not know, or a node whose number of widget values does not fit its schema.
     """
-    if workflow.get("definitions", {}).get("subgraphs"):
-        raise ValueError("subgraphs are not supported: unpack them in the editor first")
-    source = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     api = {}
-    for node in workflow["nodes"]:
+    for number, node, brought in nodes_of(workflow):
         kind, inputs, values = node["type"], {}, list(node.get("widgets_values") or [])
         if kind in NOTES:
             continue
         if kind not in object_info or node.get("mode", 0) != 0:
-            raise ValueError(f"node {node['id']} ({kind}) is unknown to the server, muted or bypassed")
+            raise ValueError(f"node {number} ({kind}) is unknown to the server, muted or bypassed")
         try:
             for name, type_, options in inputs_of(object_info[kind]["input"], inputs):
                 if is_widget(type_, options):
                     inputs[name] = values.pop(0)
                     del values[: len(companions(options))]
         except IndexError:
-            raise ValueError(f"node {node['id']} ({kind}) has no value for {name!r}") from None
+            raise ValueError(f"node {number} ({kind}) has no value for {name!r}") from None
         if values:
-            raise ValueError(f"node {node['id']} ({kind}) has values too many: {values}")
-        inputs |= {slot["name"]: source[slot["link"]] for slot in node.get("inputs", []) if slot["link"] is not None}
+            raise ValueError(f"node {number} ({kind}) has values too many: {values}")
+        inputs |= {slot["name"]: brought[slot["link"]] for slot in node.get("inputs", []) if slot["link"] in brought}
         title = node.get("title") or object_info[kind].get("display_name") or kind
-        api[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+        api[number] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
     return api
 
 
@@ -121,21 +121,33 @@ class Node(dict):
         return self, [output["name"].lower() for output in self["outputs"]].index(name)
 
 
+def _box(one: dict) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a node with its title, or of a frame."""
+    if "bounding" in one:
+        x, y, width, height = one["bounding"]
+    else:
+        (x, y), (width, height) = one["pos"], one["size"]
+        y, height = y - TITLE, height + TITLE
+    return x, y, x + width, y + height
+
+
 class Workflow:
     """A graph in the UI's format, version 0.4, laid out from left to right."""
 
-    def __init__(self, name: str, info: dict):
-        self.name, self.info = name, info
+    def __init__(self, name: str, info: dict, first: int = 1):
+        """first: the number of the first node."""
+        self.name, self.info, self.first = name, info, first
         self.nodes: list[Node] = []
         self.links: list[list] = []
         self.groups: list[dict] = []
-        self.left = self.right = self.bottom = 0
+        self.subgraphs: list[dict] = []
+        self.blocks: list[list[dict]] = []  # nodes and frames that stay together
+        self.right = 0
 
     def _node(self, type_: str, title: str, **rest) -> Node:
-        number = len(self.nodes) + 1
-        node = Node(
-            id=number, type=type_, pos=[0, 0], size=[WIDER.get(type_, WIDTH), 0], flags={}, order=number - 1, mode=0
-        )
+        order = len(self.nodes)
+        size = [WIDER.get(type_, WIDTH), 0]
+        node = Node(id=self.first + order, type=type_, pos=[0, 0], size=size, flags={}, order=order, mode=0)
         node.update(inputs=[], outputs=[], title=title, properties={}, widgets_values=[], **rest)
         self.nodes.append(node)
         return node
@@ -189,6 +201,27 @@ class Workflow:
         self.links.append([number, source["id"], output, node["id"], slot, socket["type"]])
         return number
 
+    def insert(self, file: dict, **given) -> Node:
+        """A subgraph from its file, as one node. ``given`` are its sockets and fields, as for ``add``."""
+        (outside,) = file["nodes"]
+        node = self._node(outside["type"], outside["title"])
+        node["properties"] = outside["properties"]
+        node["outputs"] = [output | {"links": []} for output in outside["outputs"]]
+        values = iter(outside["widgets_values"])
+        for slot, entry in enumerate(outside["inputs"]):
+            value = given.pop(entry["name"], None)
+            link = value if isinstance(value, tuple) else (value, 0) if isinstance(value, Node) else None
+            node["inputs"].append(entry | {"link": self.link(link, node, slot) if link else None})
+            if "widget" in entry:
+                default = next(values)
+                node["widgets_values"].append(default if link or value is None else value)
+        if given:
+            raise KeyError(f"{node['title']} has no input {', '.join(given)}")
+        self.subgraphs += [one for one in file["definitions"]["subgraphs"] if one not in self.subgraphs]
+        fields, sockets = len(node["widgets_values"]), len(node["inputs"]) - len(node["widgets_values"])
+        node["size"] = [WIDER["RefereeSearch"], SLOT * sockets + WIDGET * (fields + 3) + PICTURE + CHART]
+        return node
+
     def notes(self, **texts: str) -> None:
         """Notes at the left edge, by title. Single line breaks are joined, except before list items."""
         self.place("", [self.note(title.replace("_", " "), text) for title, text in texts.items()])
@@ -201,33 +234,44 @@ class Workflow:
         node["size"] = [NOTE_WIDTH, 30 + sum(height_in_note(line) for line in text.splitlines() if line)]
         return node
 
-    def place(self, group: str, *columns: list[Node], colour: str = BLUE, below: bool = False) -> None:
-        """Stack nodes in columns, framed if ``group`` names a frame, to the right of the last call's or below them."""
-        margin, head = (20, 50) if group else (0, 0)
-        if not below:
-            self.left, self.bottom = self.right + (80 if self.right else 0), -60
-        x, y = self.left, self.bottom + 60
-        left, bottom = x + margin, y
+    def place(self, group: str, *columns: list[Node], colour: str = BLUE) -> None:
+        """Stack nodes in columns, framed if ``group`` names a frame, to the right of the last call's."""
+        margin, head = (12, 44) if group else (0, 0)
+        x = self.right + (SPACE if self.right else 0)
+        left, bottom = x + margin, 0
         for column in columns:
-            top = y + head + TITLE
+            top = head + TITLE
             for node in column:
                 node["pos"], top = [left, top], top + node["size"][1] + GAP + TITLE
             left += max(node["size"][0] for node in column) + WIDE_GAP
-            bottom = max(bottom, top - GAP - TITLE + 2 * margin)
-        self.right, self.bottom = max(self.right, left - WIDE_GAP + margin), bottom
+            bottom = max(bottom, top - GAP - TITLE + margin)
+        self.right = left - WIDE_GAP + margin
+        self.blocks.append([node for column in columns for node in column])
         if group:
-            frame = {"title": group, "bounding": [x, y, left - WIDE_GAP + margin - x, bottom - y], "color": colour}
+            frame = {"title": group, "bounding": [x, 0, self.right - x, bottom], "color": colour}
             self.groups.append({"id": len(self.groups) + 1, **frame, "font_size": 24, "flags": {}})
+            self.blocks[-1].append(self.groups[-1])
+
+    def fold(self) -> None:
+        """Move what was placed together so that a window shows the whole as large as possible."""
+        boxes = [[_box(one) for one in block] for block in self.blocks]
+        edges = [[f(box[i] for box in block) for i, f in enumerate((min, min, max, max))] for block in boxes]
+        places = arrange([(right - x, bottom - y) for x, y, right, bottom in edges])
+        for block, edge, (x, y) in zip(self.blocks, edges, places, strict=True):
+            for one in block:
+                place = one.get("bounding", one.get("pos"))
+                place[:2] = [place[0] + x - edge[0], place[1] + y - edge[1]]
 
     def text(self) -> str:
         """The file: a node, link or group a line, so that a change reads well in a diff."""
-        bottom = max(node["pos"][1] + node["size"][1] for node in self.nodes)
-        scale = round(max(0.6, min(1.0, 1700 / self.right, 900 / bottom)), 2)  # smaller ones hide all text
+        _, _, right, bottom = (max(side) for side in zip(*map(_box, self.nodes), strict=True))
+        scale = max(0.6, min(1.0, math.floor(100 * scale_of(right, bottom)) / 100))  # smaller ones hide all text
         rows = {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"referee/{self.name}")), "revision": 0,
-            "last_node_id": len(self.nodes), "last_link_id": len(self.links),
+            "last_node_id": self.nodes[-1]["id"], "last_link_id": len(self.links),
             "nodes": self.nodes, "links": self.links, "groups": self.groups, "config": {},
-            "extra": {"ds": {"scale": scale, "offset": [round(100 / scale)] * 2}, "workflowRendererVersion": "LG"},
+            **({"definitions": {"subgraphs": self.subgraphs}} if self.subgraphs else {}),
+            "extra": {"ds": {"scale": scale, "offset": [round(200 / scale)] * 2}, "workflowRendererVersion": "LG"},
             "version": 0.4,
         }  # fmt: skip
 

@@ -8,31 +8,34 @@ A line break inside a paragraph or list item of a note is only for this file.
 
 from .server import PACK
 
-QUICK = "Referee - 1 Quick demo"
-BEST = "Referee - 2 Best of several, then corrected"
-COMPARISON = "Referee - 3 Side by side, four ways to paint"
-PAPER = "Referee - 4 SD 1.5 with BLIP-2 (paper)"
-SAMPLER = "Referee - 5 SD 1.5, BLIP-2, SamplerCustomAdvanced"
-EDIT = "Referee - 6 Inpaint, SD 1.5 with BLIP-2"
-INVERSION = "Referee - 7 Inversion alone, SD 1.5"
-SDS = "Referee - 8 SDS alone, SD 1.5"
-SEARCH = "Referee - 9 Search until it obeys"
-GUIDED = "Referee - 10 Guided sampling"
-GUIDED_SD15 = "Referee - 11 Guided, SD 1.5 with BLIP-2"
-GUIDED_FLUX = "Referee - 12 Guided, Flux with BLIP-2"
-GUIDED_SDXL = "Referee - 13 Guided, SDXL with BLIP-2"
-GUIDED_QWEN = "Referee - 14 Guided, Qwen-Image, BLIP-2"
-PROMPT = "Referee - 15 Optimize a prompt"
-PROMPT_SD15 = "Referee - 16 Optimize a prompt, SD 1.5"
-PROMPTS = "Referee - 17 Tokens for many prompts"
-SEARCH_Z_IMAGE = "Referee - 18 Search, Z-Image, Qwen3-VL"
-SEARCH_KREA = "Referee - 19 Search, Krea 2, Qwen3-VL"
-SEARCH_SDXL = "Referee - 20 Search, SDXL, Qwen3-VL"
-RESTORE = "Referee - 21 Restore a small picture"
-UPSCALE_SD15 = "Referee - 22 Faithful upscale, SD 1.5"
-INPAINT_SD15 = "Referee - 23 Faithful inpaint, SD 1.5"
-DEBLUR_SD15 = "Referee - 24 Faithful deblur, SD 1.5"
-WITHOUT_DOWNLOADS = (QUICK, BEST, COMPARISON, SEARCH, GUIDED, PROMPT, PROMPTS, RESTORE)
+SEARCH = "Referee - 1 Search until it obeys"
+SEARCH_SD15 = "Referee - 2 Search, SD 1.5, BLIP-2"
+SEARCH_SDXL = "Referee - 3 Search, SDXL, BLIP-2"
+SEARCH_FLUX = "Referee - 4 Search, Flux, BLIP-2"
+ASKED_SDXL = "Referee - 5 Search, SDXL, Qwen3-VL"
+ASKED_Z_IMAGE = "Referee - 6 Search, Z-Image, Qwen3-VL"
+ASKED_KREA = "Referee - 7 Search, Krea 2, Qwen3-VL"
+GUIDED = "Referee - 8 Guided sampling"
+GUIDED_SD15 = "Referee - 9 Guided, SD 1.5 with BLIP-2"
+GUIDED_SDXL = "Referee - 10 Guided, SDXL with BLIP-2"
+GUIDED_FLUX = "Referee - 11 Guided, Flux with BLIP-2"
+GUIDED_QWEN = "Referee - 12 Guided, Qwen-Image, BLIP-2"
+QUICK = "Referee - 13 Optimizer, quick demo"
+BEST = "Referee - 14 Best of several, then corrected"
+COMPARISON = "Referee - 15 Side by side, four ways to paint"
+PAPER = "Referee - 16 SD 1.5 with BLIP-2 (paper)"
+SAMPLER = "Referee - 17 SD 1.5, BLIP-2, SamplerCustomAdvanced"
+EDIT = "Referee - 18 Inpaint, SD 1.5, BLIP-2"
+INVERSION = "Referee - 19 Inversion alone, SD 1.5"
+SDS = "Referee - 20 SDS alone, SD 1.5"
+PROMPT = "Referee - 21 Optimize a prompt"
+PROMPT_SD15 = "Referee - 22 Optimize a prompt, SD 1.5"
+PROMPTS = "Referee - 23 Tokens for many prompts"
+RESTORE = "Referee - 24 Restore a small picture"
+UPSCALE_SD15 = "Referee - 25 Faithful upscale, SD 1.5"
+INPAINT_SD15 = "Referee - 26 Faithful inpaint, SD 1.5"
+DEBLUR_SD15 = "Referee - 27 Faithful deblur, SD 1.5"
+WITHOUT_DOWNLOADS = (SEARCH, GUIDED, QUICK, BEST, COMPARISON, PROMPT, PROMPTS, RESTORE)
 
 
 def template(name: str, suffix: str = ".json"):
@@ -49,7 +52,7 @@ keeps it natural.
 
 These small models know coloured shapes: *a red circle, a blue square and a green cross*, *a red circle to the left of
 a blue square*, *three green crosses*. KSampler alone is wrong with this prompt and most seeds. It would need several
-tries: see *9 Search until it obeys*.
+tries: see *1 Search until it obeys*.
 """
 COMPARISON_ABOUT = """
 One prompt and one seed, four ways to a picture, with the small models that come with the pack. No download and no
@@ -86,9 +89,7 @@ it: see *Files*.
 - **Memory** runs out: lower *views_at_once* of Referee Optimizer. The result stays the same up to rounding.
 - **Time**: fewer views (*count* of Augmentation Regularizer), for example 10, are faster and a little less clean.
 - **Obedience against nature**: a higher *weight* of SDS Guidance is more natural and obeys less.
-- The authors' code gives the diffusion model *A photo exactly contains* and then the prompt; the paper gives it the
-prompt alone. To try the former, unplug the text of **The prompt, for the diffusion model** and type it there. What
-else the code does differently is the preset *reference code* of Referee Optimizer and of Augmentation Regularizer.
+- What the authors' code does otherwise is the preset *reference code* of Referee Optimizer and of the random views.
 """
 INVERSION_ABOUT = """
 The referee alone: the latent moves until BLIP-2 agrees with the prompt, and only the random views that it judges
@@ -101,14 +102,14 @@ keep the picture in bounds. Of Stable Diffusion 1.5 only the VAE is used.
 """
 SDS_ABOUT = """
 The prior alone: score distillation (SDS) moves the latent towards what Stable Diffusion 1.5 takes for the prompt.
-No referee is loaded. Compare the result with that of *4 SD 1.5 with BLIP-2*, which adds the referee.
+No referee is loaded. Compare the result with that of *16 SD 1.5 with BLIP-2*, which adds the referee.
 
 - **cfg**: SDS needs high guidance. Lower is softer, much higher glares.
 - **weight** and **lr**: how fast the latent moves.
 - **noise**: a little helps the search, much leaves grain.
 """
 SAMPLER_ABOUT = """
-The same method as *4 SD 1.5 with BLIP-2* from parts: **Referee Sampler** is a SAMPLER, and the guider is the prior.
+The same method as *16 SD 1.5 with BLIP-2* from parts: **Referee Sampler** is a SAMPLER, and the guider is the prior.
 Plug in other guiders, conditioning or noise as with any sampler.
 
 - The **number of steps** is BasicScheduler's. Its noise levels are not used: SDS draws its own.
@@ -144,16 +145,39 @@ fits, from 0 to 1; the picture's own is that of the sentence that fits least.
 - **t_max** of SDS Guidance, here 700: lower keeps more of the picture, 949 starts afresh.
 """
 SEARCH_ABOUT = """
-*Try seeds until one obeys.* **Referee Guidance** lets the referee take part in the sampling, and **Search Until It
-Obeys** samples seed after seed, lets the referee judge each picture by several random views, and stops at the first
-that matches. With the small models this pair is right most often for its cost. It needs no download: press **Run**.
+*Try seeds until one obeys.* **Search until it obeys** stands where KSampler would, with KSampler's fields. It samples
+seed after seed, the referee judges each picture by several random views, and the first that matches comes out. It
+needs no download: press **Run**.
 
 - **attempts**: how many seeds at most. If none matches, the best one comes out.
 - **stop_at**: how sure the referee must be. Higher is stricter and takes longer.
-- **gradient**: *look-ahead* obeys most, and needs a model that gives gradients; *prediction* takes every model. Without
-Referee Guidance each attempt costs a sixth, but is right less often.
-- For your own model, replace **The pack's small models** by a checkpoint and Load Referee, and set size, steps and
-cfg as you are used to.
+- **Referee Guidance** lets the referee take part in each picture: with these models the pair is right most often for
+its cost. Without it each attempt costs a sixth, but is right less often.
+- Double-click the title's icon of the subgraph to see the nodes inside.
+"""
+SEARCH_READY_ABOUT = """
+- **attempts**: how many seeds at most. If none matches, the best one comes out. **stop_at**: how sure the referee must
+be.
+- **It finds too little?** Put *Referee Guidance* between the model and the search: more of the attempts match.
+- Published weights have not been run with this pack.
+"""
+SEARCH_SD15_ABOUT = f"""
+*Try seeds until one obeys*: Stable Diffusion 1.5 paints, BLIP-2 looks whether the picture shows the prompt. **Search
+until it obeys** stands where KSampler would, with KSampler's fields.
+
+{SEARCH_READY_ABOUT.strip()}
+"""
+SEARCH_SDXL_ABOUT = f"""
+*Try seeds until one obeys*: SDXL paints, BLIP-2 looks whether the picture shows the prompt. **Search until it obeys**
+stands where KSampler would, with KSampler's fields.
+
+{SEARCH_READY_ABOUT.strip()}
+"""
+SEARCH_FLUX_ABOUT = f"""
+*Try seeds until one obeys*: Flux.1 dev paints, BLIP-2 looks whether the picture shows the prompt. **Search until it
+obeys** stands where KSampler would, with KSampler's fields.
+
+{SEARCH_READY_ABOUT.strip()}
 """
 GUIDED_ABOUT = """
 *The referee takes part in the sampling.* **Referee Guidance** sits between model and KSampler. In each step
@@ -165,7 +189,7 @@ it, none of the first 12 seeds is right without the referee, and 7 are with it.
 apart.
 - **end_percent**: guided to the very end, pictures please the referee alone. Leave the last third to the model.
 - It helps most where several objects are to keep their own colours, and not with numbers. For a picture that is right
-nearly always, **9 Search until it obeys** has it inside a search.
+nearly always, **1 Search until it obeys** has it inside a search.
 """
 GUIDED_SD15_ABOUT = """
 Stable Diffusion 1.5 with KSampler as usual, and **Referee Guidance** between them: BLIP-2 looks at what the model
@@ -191,10 +215,9 @@ their own colours. Three times its time, more memory.
 - Published SDXL weights have not been run with this pack.
 """
 GUIDED_QWEN_ABOUT = """
-The same with Qwen-Image, whose steps are so long that the referee's part in them hardly counts. The weights are fp8, so
-**gradient** stays at *prediction*.
+The same with Qwen-Image. The weights are fp8, so **gradient** stays at *prediction*.
 
-- Qwen-Image alone obeys well. What is left to the referee is where it still mixes things up, as with many objects.
+- Qwen-Image alone obeys well. The referee helps where it still mixes things up, as with many objects.
 - Published Qwen-Image weights have not been run with this pack.
 """
 ASKED_ABOUT = """
@@ -203,20 +226,20 @@ your own lines into *statements* where the rules split badly.
 - **attempts**: how many seeds at most. **stop_at**: how sure the referee must be of the worst part.
 - The referee and the model take turns in memory. Published weights have not been run with this pack.
 """
-SEARCH_Z_IMAGE_ABOUT = f"""
+ASKED_Z_IMAGE_ABOUT = f"""
 *Try seeds until one obeys*: Z-Image-Turbo paints, a Qwen3-VL looks whether the picture shows the prompt.
 
 - **variation** of the search: seeds of this model hardly differ, so each attempt reads the prompt with some noise.
 {ASKED_ABOUT.strip()}
 """
-SEARCH_KREA_ABOUT = f"""
+ASKED_KREA_ABOUT = f"""
 *Try seeds until one obeys*: Krea 2 Turbo paints, and its own text encoder, a Qwen3-VL, looks whether the picture shows
 the prompt. Nothing more to download.
 
 - **variation** of the search: each attempt reads the prompt with some noise. 0 where the seeds differ enough.
 {ASKED_ABOUT.strip()}
 """
-SEARCH_SDXL_ABOUT = f"""
+ASKED_SDXL_ABOUT = f"""
 *Try seeds until one obeys*: SDXL paints, a Qwen3-VL looks whether the picture shows the prompt.
 
 {ASKED_ABOUT.strip()}

@@ -36,7 +36,7 @@ def comparison(w: Workflow) -> None:
     prior = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **DEMO["prior"])
     loss, regularizers = judged(w, models.out("referee"), prompt, DEMO)
     w.place("Models and prompt", [models, prompt], [positive, negative])
-    w.place("Building blocks", [start, seed, prior, loss, *regularizers.values()])
+    w.place("Building blocks", [start, seed, prior], [loss, *regularizers.values()])
 
     loop = {"vae": models.out("vae"), "latent_image": start, "seed": seed, **DEMO["loop"]}
     method = w.add("RefereeOptimizer", "Referee and prior", **loop, loss=loss, prior=prior, **regularizers)
@@ -46,7 +46,7 @@ def comparison(w: Workflow) -> None:
     plain = w.add("KSampler", "Plain sampling", **pair, latent_image=start, seed=seed, **PLAIN)
     decode = w.add("VAEDecode", samples=plain, vae=models.out("vae"))
     show = w.add("PreviewImage", RESULTS["plain"], images=decode)
-    w.place("To compare: plain sampling", [plain], [decode], [show], colour=GREY, below=True)
+    w.place("To compare: plain sampling", [plain], [decode, show], colour=GREY)
     sds = w.add("RefereeOptimizer", "Prior, no referee", **loop, prior=prior)
     show = w.add("PreviewImage", RESULTS["sds"], images=sds.out("image"))
     w.place("To compare: score distillation (SDS) alone", [sds], [show], colour=GREY)
@@ -54,7 +54,7 @@ def comparison(w: Workflow) -> None:
     whole["model"] = models.out("model")  # whose latents the picture is made of
     inversion = w.add("RefereeOptimizer", "Referee, no prior, no random views", **whole, loss=loss)
     show = w.add("PreviewImage", RESULTS["inversion"], images=inversion.out("image"))
-    w.place("To compare: inversion alone", [inversion], [show], colour=GREY, below=True)
+    w.place("To compare: inversion alone", [inversion], [show], colour=GREY)
 
 
 def optimized(w: Workflow, about: str, preset: dict = PAPER, referee: bool = True, prior: bool = True) -> None:
@@ -73,7 +73,8 @@ def optimized(w: Workflow, about: str, preset: dict = PAPER, referee: bool = Tru
         strength = {"weight": preset["weight"][0], "weight_end": preset["weight"][1], "t_max": preset["t_max"]}
         inputs["prior"] = w.add("RefereeSDSGuidance", "The prior: keeps it natural", **pair, **strength)
     inputs |= regularizers
-    w.place("What the optimizer gets", [node for node in inputs.values() if node["type"] != "SetLatentNoiseMask"])
+    given = [node for node in inputs.values() if node["type"] != "SetLatentNoiseMask"]
+    w.place("What the optimizer gets", *([given[:2], given[2:]] if preset is EDIT else [given]))
     if not prior:
         inputs["model"] = checkpoint.out("model")  # whose latents the picture is made of
     optimizer = w.add("RefereeOptimizer", vae=vae, seed=SEED, steps=preset["steps"], **inputs, **preset["loop"])
@@ -100,7 +101,7 @@ def sampler_custom_advanced(w: Workflow) -> None:
     sampled = w.add("SamplerCustomAdvanced", **inputs)
     decode = w.add("VAEDecode", samples=sampled, vae=vae)
     save = w.add("SaveImage", "The result", images=decode, filename_prefix="referee/result")
-    w.place("Sample", [sampled], [decode], [save], colour=GREEN)
+    w.place("Sample", [sampled, decode], [save], colour=GREEN)
 
 
 def best_of_several(w: Workflow) -> None:
@@ -128,4 +129,4 @@ def best_of_several(w: Workflow) -> None:
     inputs = {"vae": models.out("vae"), "latent_image": best.out("latent"), "seed": SEED, "loss": both, "prior": prior}
     optimizer = w.add("RefereeOptimizer", **inputs, **regularizers, **DEMO["loop"])
     save = w.add("SaveImage", "The result", images=optimizer.out("image"), filename_prefix="referee/best")
-    w.place("Make it better", [prior, *regularizers.values()], [optimizer], [save], colour=GREEN)
+    w.place("Make it better", [prior, *regularizers.values(), save], [optimizer], colour=GREEN)

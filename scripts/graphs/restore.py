@@ -74,7 +74,8 @@ def _restore(w: Workflow, models, measurement, measured, steps: int, denoise: fl
     parts = {"noise": random, "guider": guider, "sampler": sampler, "sigmas": sigmas}
     made = w.add("SamplerCustomAdvanced", **parts, latent_image=sampler.out("latent"))
     decoded = w.add("VAEDecode", samples=made, vae=vae)
-    w.place("Restore", [prompt, guider, sigmas, random], [sampler], [made, decoded], colour=GREEN)
+    w.place("For the sampler", [prompt, guider, sigmas, random])
+    w.place("Restore", [sampler], [made, decoded], colour=GREEN)
     proof = w.add("RefereeResidual", images=decoded, **given)
     save = w.add("SaveImage", "The result", images=proof, filename_prefix="referee/restored")
     show = w.add("PreviewImage", "The residual: grey is the same", images=proof.out("residual"))

@@ -1,9 +1,11 @@
-"""Search until it obeys: with the pack's models, and with a vision-language model as the referee."""
+"""Search until it obeys: with BLIP-2 or a vision-language model as the referee."""
 
 from .. import workflow_files as needed
 from .. import workflow_notes as notes
+from ..subgraphs import SEARCH
 from ..workflow import GREEN, Node, Workflow
 from .parts import DEMO, GUIDED, SEARCHED, SEED, encoded
+from .ready import LONG, Ready
 
 TURBO = {"steps": 8, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}  # of distilled models
 ASKED = "a green bench, a blue bowl on the bench and a red book to the left of the bowl"
@@ -19,40 +21,44 @@ def search(w: Workflow) -> None:
     loss = w.add("RefereeLoss", "The prompt, for the referee", referee=models.out("referee"), text=prompt)
     guided = w.add("RefereeGuidance", model=models, vae=models.out("vae"), loss=loss, gradient="look-ahead")
     w.place("The referee takes part in each picture", [loss, guided])
-    pair = {"model": guided, "positive": positive, "negative": negative}
-    guider = w.add("CFGGuider", "Guidance, as usual", **pair, cfg=GUIDED["cfg"])
-    sampler = w.add("KSamplerSelect", "Sampler, as usual", sampler_name=GUIDED["sampler_name"])
-    plan = {"scheduler": GUIDED["scheduler"], "steps": GUIDED["steps"]}
-    sigmas = w.add("BasicScheduler", "Steps, as usual", model=models.out("model"), **plan)
-    w.place("How each picture is made", [guider, sampler, sigmas])
-    inputs = {"guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": start, "vae": models.out("vae")}
-    found = w.add("RefereeSearch", **inputs, loss=loss, seed=SEED)
+    parts = guided, positive, negative, start, models.out("vae"), models.out("referee"), prompt
+    _until(w, Ready(*parts, GUIDED))
+
+
+def search_ready(w: Workflow, ready: Ready) -> None:
+    w.place("Referee and start", [ready.referee, ready.start])
+    _until(w, ready)
+
+
+def _until(w: Workflow, ready: Ready) -> None:
+    """The subgraph that searches, and what it found."""
+    given = ready._asdict()
+    found = SEARCH.put_into(w, latent=given.pop("start"), **given.pop("sampling"), **given, seed=SEED)
     save = w.add("SaveImage", "The result", images=found.out("image"), filename_prefix="referee/search")
     report = w.add("PreviewAny", "What the referee says", source=found.out("report"))
     w.place("Until one obeys", [found], [save, report], colour=GREEN)
 
 
-def search_z_image(w: Workflow) -> None:
-    loaded, clip, vae = _three(w, notes.SEARCH_Z_IMAGE_ABOUT, "Z-Image-Turbo", needed.Z_IMAGE, "lumina2", alone=False)
+def asked_z_image(w: Workflow) -> None:
+    loaded, clip, vae = _three(w, notes.ASKED_Z_IMAGE_ABOUT, "Z-Image-Turbo", needed.Z_IMAGE, "lumina2", alone=False)
     model = w.add("ModelSamplingAuraFlow", model=loaded, shift=3.0)
     _asked(w, (loaded, model, clip, vae), model, clip, vae, _vision_language(w), TURBO | {"steps": 9})
 
 
-def search_krea(w: Workflow) -> None:
-    loaded, clip, vae = _three(w, notes.SEARCH_KREA_ABOUT, "Krea 2 Turbo", needed.KREA, "krea2", alone=True)
+def asked_krea(w: Workflow) -> None:
+    loaded, clip, vae = _three(w, notes.ASKED_KREA_ABOUT, "Krea 2 Turbo", needed.KREA, "krea2", alone=True)
     _asked(w, (loaded, clip, vae), loaded, clip, vae, clip, TURBO)
 
 
-def search_sdxl(w: Workflow) -> None:
+def asked_sdxl(w: Workflow) -> None:
     (name,) = needed.SDXL
     judge = needed.list_files("Qwen3-VL 4B, the referee", needed.VISION_LANGUAGE)
     files = "\n".join([needed.listed("SDXL", needed.SDXL).rstrip(), *judge, ""])
-    w.notes(What_this_does=notes.SEARCH_SDXL_ABOUT, Files=files + needed.REFRESH)
+    w.notes(What_this_does=notes.ASKED_SDXL_ABOUT, Files=files + needed.REFRESH)
     checkpoint = w.add("CheckpointLoaderSimple", "SDXL", ckpt_name=name)
     checkpoint["properties"]["models"] = needed.files(name)
-    sampling = {"steps": 30, "cfg": 7.0, "sampler_name": "euler_ancestral", "scheduler": "normal"}
     parts = checkpoint, checkpoint.out("clip"), checkpoint.out("vae")
-    _asked(w, (checkpoint,), *parts, _vision_language(w), sampling)
+    _asked(w, (checkpoint,), *parts, _vision_language(w), LONG)
 
 
 def _three(w: Workflow, about: str, title: str, names: dict, kind: str, alone: bool) -> tuple[Node, Node, Node]:

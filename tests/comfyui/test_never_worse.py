@@ -99,7 +99,7 @@ def test_best_of_start_and_run_takes_what_the_run_made_better(server, latents):
 def test_small_models_with_the_values_of_large_ones_are_noticed(server):
     graph = Demo()
     graph.optimise(steps=2, lr=1.0, lr_end=0.5)
-    assert "the template 'Referee - 1 Quick demo'" in watch(server, graph)["texts"][-1]
+    assert "the template 'Referee - 13 Optimizer, quick demo'" in watch(server, graph)["texts"][-1]
 
 
 def test_an_early_end_says_where_and_why(server):

@@ -17,7 +17,7 @@ const NODES = [
   "RefereePromptTrainer",
   "RefereeInverseSampler",
 ]; // whose runs are shown
-const WIDTH = 430; // of a new node, so that the status line fits
+const WIDTH = 380; // of a new node, so that the status line fits
 const CHART = 110, STATUS = 20, PICTURE = 200; // heights
 const TOLD = ["progress_text", "b_preview_with_metadata"]; // ComfyUI's own messages of a text and a picture on a node
 
@@ -69,7 +69,10 @@ function show(run) {
     plot(panel, run);
     offer(panel.finish, run, innermost(run.node));
     if (panel.status) panel.status.textContent = run.status;
-    if (panel.picture && run.picture) panel.picture.src = run.picture;
+    if (panel.picture && run.picture) {
+      panel.picture.src = run.picture;
+      panel.picture.style.visibility = "visible";
+    }
     node.setDirtyCanvas?.(true, true);
   }
 }
@@ -193,7 +196,7 @@ function addPanel(node) {
     panel.status = part("div", STATUS, element);
     Object.assign(panel.status.style, { font: "12px sans-serif", overflow: "hidden", whiteSpace: "nowrap" });
     panel.picture = part("img", PICTURE, element);
-    panel.picture.style.objectFit = "contain";
+    Object.assign(panel.picture.style, { objectFit: "contain", visibility: "hidden" }); // without a picture it is a frame
     height += STATUS + PICTURE;
   }
   new ResizeObserver(() => plot(panel, panel.run)).observe(panel.canvas); // also tells of one that comes into sight

@@ -95,7 +95,7 @@ def demo_note(vae: comfy.sd.VAE, prior: LoadedPrior | None, settings: LoopSettin
         return ""
     return (
         "these are the pack's small models and the values of SD 1.5, which leave little of a picture here: take those "
-        "of the template 'Referee - 1 Quick demo' (cfg 3, weight 2000, lr 0.2, lr_end 0.05, noise 0.05)"
+        "of the template 'Referee - 13 Optimizer, quick demo' (cfg 3, weight 2000, lr 0.2, lr_end 0.05, noise 0.05)"
     )
 
 

@@ -49,10 +49,11 @@ class Editor:
         self.page.wait_for_timeout(500)
 
     def template(self, name: str) -> None:
-        """Open a bundled graph by a click in the templates dialog."""
+        """Find a bundled graph by its name in the templates dialog, and open it by a click."""
         self.page.evaluate("() => { window.before = app.graph.nodes[0] }")
         self.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
         self.page.get_by_text("ComfyUI-Referee", exact=True).first.click()
+        self.page.locator('input[placeholder^="Search"]').last.fill(name)
         self.page.locator(f'[data-testid="template-workflow-{name}"]').first.click()
         self.page.wait_for_function("app.graph.nodes.length && app.graph.nodes[0] !== window.before")
         self.page.wait_for_timeout(1500)

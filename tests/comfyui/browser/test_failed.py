@@ -20,7 +20,7 @@ def type_in(editor, **values) -> None:
 @pytest.fixture
 def done(any_editor):
     """The editor with a run that is done."""
-    any_editor.load(template("Quick demo"))
+    any_editor.load(template("quick demo"))
     type_in(any_editor, steps=20, seed=random.randrange(10**9))  # ComfyUI does not run again what it has run
     any_editor.run()
     assert texts(any_editor)[0].startswith("done in ")

@@ -4,7 +4,7 @@ import pytest
 
 from comfyui.browser.shown import FINISH, template, texts
 from comfyui.conftest import PROMPT
-from scripts.make_subgraph import OBEY, behind_ksampler
+from scripts.subgraphs import OBEY, behind_ksampler
 
 LONG = 3000
 BUTTON = f"{FINISH}:visible"
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def long_optimizer(info: dict) -> dict:
-    workflow = template("Quick demo")
+    workflow = template("quick demo")
     (values,) = (node["widgets_values"] for node in workflow["nodes"] if node["type"] == "RefereeOptimizer")
     assert (values[2], values[13]) == (160, 0.9)
     values[2], values[13] = LONG, 0  # steps and stop_at

@@ -8,7 +8,7 @@ import pytest
 from comfyui.browser.conftest import opened
 from comfyui.browser.shown import FINISH, pictures, rows, texts
 
-DEMO = "Referee - 1 Quick demo"
+DEMO = "Referee - 13 Optimizer, quick demo"
 OPTIMIZER = "app.graph.nodes.find(n => n.type === 'RefereeOptimizer')"
 SET_STEPS = f"""steps => {OPTIMIZER}.widgets.forEach(w => {{
     if (w.name === 'steps') w.value = steps

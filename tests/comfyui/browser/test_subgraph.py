@@ -6,7 +6,7 @@ import json
 import pytest
 
 from comfyui.conftest import PROMPT
-from scripts.make_subgraph import OBEY, behind_ksampler, in_place_of_ksampler, restored
+from scripts.subgraphs import OBEY, behind_ksampler, in_place_of_ksampler, restored
 
 HOST = "app.graph.nodes.find(n => n.isSubgraphNode?.())"
 TYPED = {"prompt": "a purple cross and a cyan circle", "steps": 12, "seed": 7, "t_max": 600}

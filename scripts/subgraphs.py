@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .flatten import IN, KEYS, OUT
 from .graphs.parts import EDIT, judged
 from .server import PACK
 from .workflow import Node, Workflow
 
-IN, OUT = -10, -20
 Leaving = dict[str, tuple[Node, int]]
 
 
@@ -37,25 +37,28 @@ class Subgraph:
     def identify(self, text: str) -> str:
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"referee/subgraph/{text}"))
 
+    def put_into(self, w: Workflow, **given) -> Node:
+        """The node of it in a graph; ``given`` are its sockets and fields, as for ``Workflow.add``."""
+        return w.insert(json.loads(self.path.read_text(encoding="utf-8")), **given)
+
     def write(self, info: dict) -> None:
-        w = Workflow(self.name, info)
+        w = Workflow(self.name, info, first=101)  # the editor renumbers nodes inside that are numbered as outside
         edge = self._edge()
         leaving = self.build(w, edge)
-        keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
-        links = [dict(zip(keys, link, strict=True)) for link in w.links]
+        links = [dict(zip(KEYS, link, strict=True)) for link in w.links]
         proxies = [_target_of(links, edge, name, w.nodes) for name in self.fields]
         outputs = []
         for slot, (name, kind) in enumerate(self.outputs.items()):
             (node, place), number = leaving[name], len(links) + 1
             node["outputs"][place]["links"].append(number)
-            links.append(dict(zip(keys, (number, node["id"], place, OUT, slot, kind), strict=True)))
+            links.append(dict(zip(KEYS, (number, node["id"], place, OUT, slot, kind), strict=True)))
             outputs.append(self._entry("out", name, kind, [number], [w.right + 100, 20 * slot]))
         inputs = [
             self._entry("in", o["name"], o["type"], o["links"], [-100, 20 * i]) for i, o in enumerate(edge["outputs"])
         ]
         definition = {
             "id": self.identify(self.name), "version": 1,
-            "state": {"lastGroupId": 0, "lastNodeId": len(w.nodes), "lastLinkId": len(links), "lastRerouteId": 0},
+            "state": {"lastGroupId": 0, "lastNodeId": w.nodes[-1]["id"], "lastLinkId": len(links), "lastRerouteId": 0},
             "revision": 0, "config": {}, "name": self.name,
             "inputNode": {"id": IN, "bounding": [-220, -20, 120, 20 * len(inputs) + 40]},
             "outputNode": {"id": OUT, "bounding": [w.right + 80, -20, 120, 20 * len(outputs) + 40]},
@@ -212,23 +215,11 @@ RESTORE = Subgraph(
 SUBGRAPHS = (OBEY, SEARCH, RESTORE)
 
 
-def with_subgraph(w: Workflow, subgraph: Subgraph, sources: dict, fields: dict, shown: str) -> dict:
-    """A graph with a subgraph at its right, which is given sockets by name and values; one output is saved."""
-    save = w.add("SaveImage", filename_prefix="obeyed")
-    file = json.loads(subgraph.path.read_text(encoding="utf-8"))
-    (node,) = file["nodes"]
-    values = dict(zip(subgraph.fields, node["widgets_values"], strict=True))
-    if fields.keys() - values.keys():
-        raise KeyError(f"the subgraph has no field {', '.join(fields.keys() - values.keys())}")
-    node.update(id=len(w.nodes) + 1, pos=[w.right + 80, 0], widgets_values=list((values | fields).values()))
-    for slot, entry in enumerate(node["inputs"]):
-        if entry["name"] in sources:
-            entry["link"] = w.link(sources[entry["name"]], node, slot)
-    image = list(subgraph.outputs).index(shown)
-    node["outputs"][image]["links"] = []
-    save["pos"], save["inputs"][0]["link"] = [w.right + 560, 0], w.link((node, image), save, 0)
-    w.nodes.append(node)
-    return json.loads(w.text()) | {"definitions": file["definitions"]}
+def with_subgraph(w: Workflow, subgraph: Subgraph, given: dict, shown: str) -> dict:
+    """A graph with a subgraph at its right, which is given sockets and fields by name; one output is saved."""
+    node = subgraph.put_into(w, **given)
+    w.place("", [node], [w.add("SaveImage", images=node.out(shown), filename_prefix="obeyed")])
+    return json.loads(w.text())
 
 
 def behind_ksampler(info: dict, **fields) -> dict:
@@ -241,7 +232,7 @@ def behind_ksampler(info: dict, **fields) -> dict:
     sampled = w.add("KSampler", **pair, latent_image=latent, steps=25, cfg=5.0)
     w.place("", [models, latent], [positive, negative], [sampled])
     sources = pair | {"latent": sampled, "vae": models.out("vae"), "referee": models.out("referee")}
-    return with_subgraph(w, OBEY, sources, fields, "image")
+    return with_subgraph(w, OBEY, sources | fields, "image")
 
 
 def in_place_of_ksampler(info: dict, **fields) -> dict:
@@ -253,7 +244,7 @@ def in_place_of_ksampler(info: dict, **fields) -> dict:
     w.place("", [models, latent], [positive, negative])
     sources = {"model": models, "positive": positive, "negative": negative, "latent": latent}
     sources |= {"vae": models.out("vae"), "referee": models.out("referee")}
-    return with_subgraph(w, SEARCH, sources, fields, "image")
+    return with_subgraph(w, SEARCH, sources | fields, "image")
 
 
 def restored(info: dict, **fields) -> dict:
@@ -266,4 +257,4 @@ def restored(info: dict, **fields) -> dict:
     measured = w.add("RefereeDegrade", images=picture, measurement=measurement)
     w.place("", [models, picture], [prompt, measurement], [measured])
     sources = {"measured": measured, "measurement": measurement, "model": models, "prompt": prompt}
-    return with_subgraph(w, RESTORE, sources | {"vae": models.out("vae")}, fields, "image")
+    return with_subgraph(w, RESTORE, sources | {"vae": models.out("vae")} | fields, "image")
