@@ -16,6 +16,7 @@ DOCS = "/extensions/ComfyUI-Referee/docs/"
 PICTURE = re.compile(r"images/[\w.]+")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+IN_OR_OUT = ("input", "output", "entrée", "sortie", "入力", "出力", "输入", "输出")  # the first cell of such a table
 LONG = 60  # characters; a line of this length in both languages was not translated
 
 every_page = pytest.mark.parametrize(("name", "language"), [(n, lang) for n in sorted(IDS) for lang in LANGUAGES])
@@ -72,6 +73,16 @@ def test_the_page_begins_with_the_nodes_name(server, texts, name, language):
 def test_the_page_names_every_input_and_output(server, nodes, name, language):
     page = page_of(server, name, language)
     assert not {label for label in names(nodes[name]) if f"`{label}`" not in page}
+
+
+@every_page
+def test_tables_fit_a_narrow_panel(server, name, language):
+    """Two columns where inputs and outputs are explained, and nowhere more than four."""
+    page = page_of(server, name, language).splitlines()
+    headers = [row for row, rule in zip(page, page[1:], strict=False) if rule.startswith("|---")]
+    for header in headers:
+        first, *others = (cell.strip() for cell in header.strip("|").split("|"))
+        assert len(others) == 1 if first.startswith(IN_OR_OUT) else len(others) < 4, header
 
 
 @every_translation
