@@ -10,12 +10,14 @@ import pytest
 
 from comfyui.test_locales import LANGUAGES, TRANSLATIONS
 from comfyui.test_start import IDS, inputs_of
+from scripts.make_locales import input_texts
 from scripts.server import PACK
 
 DOCS = "/extensions/ComfyUI-Referee/docs/"
 PICTURE = re.compile(r"images/[\w.]+")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+IN_OR_OUT = ("input", "output", "entrée", "sortie", "入力", "出力", "输入", "输出")  # the first cell of such a table
 LONG = 60  # characters; a line of this length in both languages was not translated
 
 every_page = pytest.mark.parametrize(("name", "language"), [(n, lang) for n in sorted(IDS) for lang in LANGUAGES])
@@ -50,8 +52,19 @@ def page_of(server, name: str, language: str = "en") -> str:
         pytest.fail(f"{path}: {error}")
 
 
-def names(info: dict) -> set[str]:
-    return {name for name, _ in inputs_of(info)} | set(info["output_name"])
+def shown(info: dict, texts: dict) -> set[str]:
+    """The inputs and outputs as the node shows them with these texts; an id where they have no name for it.
+
+    Of the sockets that an input grows only the input itself counts.
+    """
+    ids = {name for name, _ in inputs_of(info)}
+    inputs = {key: text["name"] for key, text in input_texts(info["input"]).items() if text["name"] in ids}
+    outputs = {str(slot): name for slot, name in enumerate(info["output_name"])}
+    return {
+        texts.get(kind, {}).get(key, {}).get("name", name)
+        for kind, names in (("inputs", inputs), ("outputs", outputs))
+        for key, name in names.items()
+    }
 
 
 def lines(page: str, start: str) -> list[str]:
@@ -69,9 +82,19 @@ def test_the_page_begins_with_the_nodes_name(server, texts, name, language):
 
 
 @every_page
-def test_the_page_names_every_input_and_output(server, nodes, name, language):
+def test_the_page_names_every_input_and_output(server, nodes, texts, name, language):
     page = page_of(server, name, language)
-    assert not {label for label in names(nodes[name]) if f"`{label}`" not in page}
+    assert not {label for label in shown(nodes[name], texts[language].get(name, {})) if f"`{label}`" not in page}
+
+
+@every_page
+def test_tables_fit_a_narrow_panel(server, name, language):
+    """Two columns where inputs and outputs are explained, and nowhere more than four."""
+    page = page_of(server, name, language).splitlines()
+    headers = [row for row, rule in zip(page, page[1:], strict=False) if rule.startswith("|---")]
+    for header in headers:
+        first, *others = (cell.strip() for cell in header.strip("|").split("|"))
+        assert len(others) == 1 if first.startswith(IN_OR_OUT) else len(others) < 4, header
 
 
 @every_translation
