@@ -1,4 +1,5 @@
-"""Referee from CLIP: a Qwen3-VL or Qwen3.5 as ComfyUI holds it, against transformers' class with the same weights."""
+"""Referee from CLIP: a Qwen3-VL, Qwen3.5 or Gemma 3 as ComfyUI holds it, against transformers' class with the same
+weights."""
 
 import math
 
@@ -51,8 +52,10 @@ def test_asking_answers_yes_or_no(found):
         ("mistral", "Mistral reads text only"),
         ("pruned mistral", "the pruned file without its last layers"),
         ("qwen2.5-vl", "its answers are gibberish"),
-        ("gemma 3", "Gemma is not supported yet"),
-        ("gemma of ltx", "Gemma is not supported yet"),
+        ("gemma 2", "it reads text only"),
+        ("gemma 3 without eyes", "it reads text only"),
+        ("gemma 4", "Gemma 4 is not supported"),
+        ("t5gemma", "only encodes text"),
         ("t5", "only encodes text"),
         ("clip-l", "only encodes text"),
         ("sdxl", "only encodes text"),
@@ -60,6 +63,19 @@ def test_asking_answers_yes_or_no(found):
 )
 def test_what_cannot_judge_is_refused(found, case, words):
     assert words in found["refused"][case] and "qwen3vl_4b" in found["refused"][case]
+
+
+def test_every_gemma_3_with_eyes_is_found(found):
+    assert found["gemmas"] == {
+        "gemma of ltx": "Gemma3_12B",
+        "gemma 12b": "Gemma3_12B",
+        "gemma 4b": "Gemma3_4B_Vision",
+    }
+
+
+def test_gemmas_pixels_are_comfyuis_before_they_are_rounded(found):
+    half_a_step = 2 * 0.5 / 255  # from -1 to 1
+    assert len(found["pixels"]) == 3 and all(0 < off < 1.01 * half_a_step for off in found["pixels"].values())
 
 
 def test_every_other_type_of_a_qwen3_vl_gives_the_same_answer(found):
@@ -102,6 +118,15 @@ def test_a_qwen35_judges_as_in_transformers():
     found = inside.run("vision_language_qwen35")
     assert max(found["off"]) < 1e-4 and min(found["slopes"]) > 1e-6 and found["as it was"]
     assert found["bytes"] > 15e6  # what the three linear layers alone were seen to keep
+
+
+@pytest.mark.slow
+def test_a_gemma_3_judges_as_in_transformers():
+    found = inside.run("vision_language_gemma")
+    assert found["off"].keys() == {"ltx", "12b", "4b"} and found["hooks"] == 0 and found["side"] == 96
+    assert all(loss_off < 1e-4 and slope_off < 1e-4 for loss_off, slope_off in found["off"].values())
+    assert min(found["slopes"]) > 1e-6
+    assert found["off as ComfyUI masks"] > 1e-3  # what the tokens of a picture that see all of it make of it
 
 
 @pytest.mark.slow

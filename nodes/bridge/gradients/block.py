@@ -11,7 +11,7 @@ from typing import Protocol
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.sd1_clip import SD1ClipModel
+from comfy.sd1_clip import SDClipModel
 
 from ...sockets import LoadedLoss
 from .attention import use_differentiable_attention
@@ -49,7 +49,8 @@ class Network:
 
     def __init__(self, patcher: ModelPatcher):
         self.patcher = patcher
-        self.writes_in_place = isinstance(patcher.model, SD1ClipModel)  # ComfyUI's text models, since 0.33
+        # ComfyUI's text models: those that see since long, the others since 0.33
+        self.writes_in_place = any(isinstance(m, SDClipModel) for m in patcher.model.modules())
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
         return 0.0

@@ -16,30 +16,69 @@ from comfy.text_encoders.flux import Flux2TEModel
 
 from ....referee_core.referees.base import RefereeBase
 from ...sockets import LoadedReferee
+from . import gemma3
 from .qwen35_positions import in_their_places
 
 TERM = "yes"
 QUESTION = 'Does this figure show "{}"?'
 ANSWER = " Please answer yes or no."
 USE = (
-    "Load one of qwen3vl_4b or qwen3vl_8b (fp8_scaled, int8_convrot or bf16) with Load CLIP, type krea2 or qwen_image."
+    "Load one of qwen3vl_4b or qwen3vl_8b (fp8_scaled, int8_convrot or bf16) with Load CLIP, type krea2 or qwen_image; "
+    "or LTX-2's gemma_3_12B_it, type ltxv."
 )
 YES, NO = (("Yes", "yes", "YES", " Yes", " yes"), ("No", "no", "NO", " No", " no"))
 
 
+def _ids(tokenize: gemma3.Tokenize, text: str) -> list[int]:
+    return tokenize(text)["input_ids"]
+
+
+def _look(network: Any, picture: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, Any]:
+    """As ComfyUI looks at a picture [3, h, w] from 0 to 1; see Look."""
+    return network.preprocess_embed({"type": "image", "data": picture.movedim(0, -1)[None]}, device)
+
+
 class Chat(NamedTuple):
-    """How a family of models is asked: its own template, with the question for ``{}``, the id of the picture, and what
-    surrounds a call of its language model."""
+    """How a family of models is asked.
+
+    Attributes:
+        template: its own, with the question for ``{}``.
+        picture: the id of the picture.
+        ids: of a text, by the model's tokenizer.
+        look: what it reads of a picture, see ``_look``.
+        around: surrounds a call of the language model, which it is given, with where the picture's tokens are.
+        tower: name of the vision tower. patch: side of its patches. pooled: patches to a token.
+        kept: numbers that the tower keeps for its backward pass, for each that its linear maps read (measured).
+    """
 
     template: str
     picture: int
-    positions: Callable[[Any], AbstractContextManager] = nullcontext
+    ids: Callable[[gemma3.Tokenize, str], list[int]] = _ids
+    look: Callable[[Any, torch.Tensor, torch.device, torch.dtype], tuple[torch.Tensor, Any]] = _look
+    around: Callable[[Any, slice], AbstractContextManager] = lambda model, picture: nullcontext()
+    tower: str = "visual"
+    patch: int = 16
+    pooled: int = 4
+    kept: float = 2
 
 
 VISION = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
+GEMMA3 = Chat(
+    gemma3.TEMPLATE,
+    gemma3.SPECIAL["<image_soft_token>"],
+    ids=gemma3.ids,
+    look=gemma3.look,
+    around=gemma3.seen_whole,
+    tower="vision_model",
+    patch=14,
+    pooled=16,
+    kept=1.1,
+)
 CHATS = {
     "Qwen3VL": Chat(VISION, 151655),
-    "Qwen35": Chat(VISION + "<think>\n\n</think>\n\n", 248056, in_their_places),
+    "Qwen35": Chat(VISION + "<think>\n\n</think>\n\n", 248056, around=lambda model, picture: in_their_places(model)),
+    "Gemma3_12B": GEMMA3,
+    "Gemma3_4B_Vision": GEMMA3,
 }
 """By ComfyUI's class. ComfyUI's own template adds an empty block of thoughts for Qwen3-VL too, whose Instruct models
 were not trained on one; Qwen3.5 without thinking is asked with one."""
@@ -62,7 +101,9 @@ class Look(NamedTuple):
 
 
 class VisionLanguageReferee(RefereeBase):
-    """Asks a Qwen3-VL or Qwen3.5 about pictures of ``side`` pixels. Gradients reach the pictures.
+    """Asks a Qwen3-VL, Qwen3.5 or Gemma 3 about pictures. Gradients reach them.
+
+    side: of the pictures in pixels; Gemma 3 has a size of its own, 896.
 
     Raises ValueError, saying why and what to use instead, for a CLIP that cannot answer questions about pictures.
     """
@@ -71,13 +112,14 @@ class VisionLanguageReferee(RefereeBase):
 
     def __init__(self, clip: CLIP, side: int = 448):
         self.network, self._chat = _language_model(clip)
-        self.image_size, self._clip = side, clip
+        self.image_size, self._clip = getattr(self.network, "image_size", side), clip
         self._yes, self._no = ([self._ids(word)[0] for word in words] for words in (YES, NO))
 
     def _ids(self, text: str) -> list[int]:
         """By the model's own tokenizer: ComfyUI's around it may add a template, and reads "embedding:name"."""
         tokenizer = self._clip.tokenizer
-        return getattr(tokenizer, tokenizer.clip).tokenizer(text)["input_ids"]
+        own = getattr(tokenizer, getattr(tokenizer, "clip", ""), tokenizer)
+        return self._chat.ids(own.tokenizer, text)
 
     def encode(self, text: str) -> Question:
         if not text.strip():
@@ -91,9 +133,8 @@ class VisionLanguageReferee(RefereeBase):
     def encode_images(self, views: torch.Tensor) -> list[Look]:
         """One by one: ComfyUI's preparation reads the first picture of a batch only."""
         device = self._clip.patcher.load_device
-        pictures = (view.movedim(0, -1)[None] for view in views)
-        looks = (self.network.preprocess_embed({"type": "image", "data": p}, device) for p in pictures)
-        return [Look(*look) for look in looks]
+        dtype = self._dtype(device)
+        return [Look(*self._chat.look(self.network, view, device, dtype)) for view in views]
 
     def losses(self, seen: list[Look], text: Question, terms: Sequence[str]) -> dict[str, torch.Tensor]:
         """-log P(yes), of the spellings of yes and no together."""
@@ -103,10 +144,10 @@ class VisionLanguageReferee(RefereeBase):
         device = look.tokens.device
         dtype = self._dtype(device)
         words = [torch.tensor([ids], device=device) for ids in (question.before, question.after)]
-        before, after = (self.network.model.embed_tokens(ids)[0].to(dtype) for ids in words)
+        before, after = (self.network.model.embed_tokens(ids, out_dtype=dtype)[0].to(dtype) for ids in words)
         embeds = torch.cat([before, look.tokens.to(dtype), after])[None]
         about = {"type": "image", "index": len(before), "size": len(look.tokens), "extra": look.extra}
-        with self._chat.positions(self.network.model):
+        with self._chat.around(self.network.model, slice(len(before), len(before) + len(look.tokens))):
             hidden = self.network(None, embeds=embeds, embeds_info=[about])[0]
         logits = self._head(hidden[:, -1:])[0, 0].float()
         yes, no = (logits[ids].logsumexp(0) for ids in (self._yes, self._no))
@@ -119,17 +160,19 @@ class VisionLanguageReferee(RefereeBase):
 
     def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
         """About what one picture keeps, by attention kernels that keep no matrix, as on a card. Measured: a layer of
-        the language model keeps what its norms, attention and gate read; one of the vision tower twice what its linear
-        maps read; a linear layer of Qwen3.5 also 20 kB for each token and head, as it solves 64 tokens at a time."""
+        the language model keeps what its norms, attention and gate read; one of the vision tower ``kept`` times what
+        its linear maps read; a linear layer of Qwen3.5 also 20 kB for each token and head, as it solves 64 tokens at a
+        time."""
         config, size = self.network.model.config, self._dtype(self._clip.patcher.load_device).itemsize
-        patches = (self.image_size // 16) ** 2
-        tower = max((m for m in self.network.visual.children() if isinstance(m, torch.nn.ModuleList)), key=len)
-        seen = 2 * patches * sum(m.in_features for m in tower.modules() if isinstance(m, torch.nn.Linear))
-        tokens = patches // 4 + 60
+        patches = (self.image_size // self._chat.patch) ** 2
+        parts = getattr(self.network, self._chat.tower).modules()
+        tower = max((m for m in parts if isinstance(m, torch.nn.ModuleList)), key=len)
+        seen = self._chat.kept * patches * sum(m.in_features for m in tower.modules() if isinstance(m, torch.nn.Linear))
+        tokens = patches // self._chat.pooled + 60
         layer = tokens * (10 * config.hidden_size + 3 * config.intermediate_size)
         linear = list(getattr(config, "layer_types", ())).count("linear_attention")
         solved = 20_000 * tokens * getattr(config, "linear_num_value_heads", 0)
-        return size * seen + texts * (size * config.num_hidden_layers * layer + linear * solved)
+        return round(size * seen) + texts * (size * config.num_hidden_layers * layer + linear * solved)
 
     @staticmethod
     def _dtype(device: torch.device) -> torch.dtype:
@@ -139,7 +182,8 @@ class VisionLanguageReferee(RefereeBase):
 def _language_model(clip: CLIP) -> tuple[Any, Chat]:
     """The language model inside and how it is asked; a ValueError says why there is none that can judge."""
     model = clip.cond_stage_model
-    network = getattr(getattr(model, str(getattr(model, "clip", "")), None), "transformer", None)
+    holders = (getattr(model, str(getattr(model, "clip", "")), None), model, *model.children())
+    network = next((held.transformer for held in holders if hasattr(held, "transformer")), None)
     families = {kind.__name__ for kind in type(network).__mro__}
     why = _why_not(model, network, families)
     if why:
@@ -150,10 +194,8 @@ def _language_model(clip: CLIP) -> tuple[Any, Chat]:
 def _why_not(model: torch.nn.Module, network: Any, families: set[str]) -> str:
     """Why a language model cannot judge pictures, or nothing. families: its classes' names in ComfyUI."""
     config = getattr(getattr(network, "model", None), "config", None)
-    if any(
-        "gemma" in name.lower() for name in {*families, type(model).__name__} | {n for n, _ in model.named_children()}
-    ):
-        return "Gemma is not supported yet"
+    if any(family.startswith("Gemma4") for family in families):
+        return "Gemma 4 is not supported, as ComfyUI rounds its pictures, and no gradient passes through that"
     if not hasattr(config, "hidden_size"):
         return "it only encodes text and gives no answers, like CLIP and T5"
     if "Mistral3Small24B" in families:

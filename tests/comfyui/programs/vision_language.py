@@ -3,16 +3,18 @@
 from types import SimpleNamespace
 
 import torch
+from comfy.clip_model import clip_preprocess
 from comfy.sd1_clip import SD1ClipModel
 from comfy.sdxl_clip import SDXLClipModel
-from comfy.text_encoders import flux, lt, lumina2, minimax, qwen_image, sa_t5, z_image
+from comfy.text_encoders import flux, gemma4, lt, lumina2, minimax, qwen_image, sa3, sa_t5, z_image
 from comfy_api.latest import io
 from server import PromptServer
 
 from pack.nodes.bridge.gradients.block import Network, gradients_through
 from pack.nodes.bridge.judging.judge import Judge, Picture
 from pack.nodes.bridge.judging.scores import score
-from pack.nodes.bridge.models.vision_language import load_vision_language
+from pack.nodes.bridge.models import gemma3
+from pack.nodes.bridge.models.vision_language import _language_model, load_vision_language
 from pack.nodes.decide import RefereeDecide
 from pack.nodes.losses import RefereeLoss
 from pack.nodes.sockets import LoadedReferee
@@ -86,12 +88,24 @@ found["refused"] = {
     "qwen3-4b": message(made(z_image.te())),
     "klein": message(made(flux.klein_te(model_type="qwen3_4b"))),
     "qwen2.5-vl": message(made(qwen_image.te())),
-    "gemma 3": message(made(lumina2.te(model_type="gemma3_4b_vision"))),
-    "gemma of ltx": message(made(lt.gemma3_te())),
+    "gemma 2": message(made(lumina2.te())),
+    "gemma 3 without eyes": message(made(lumina2.te(model_type="gemma3_4b"))),
+    "gemma 4": message(made(gemma4.gemma4_te(model_class=gemma4.Gemma4_E2B))),
+    "t5gemma": message(made(sa3.SAT5GemmaModel)),
     "t5": message(made(sa_t5.SAT5Model)),
     "clip-l": message(made(SD1ClipModel)),
     "sdxl": message(made(SDXLClipModel)),
 }
+gemmas = {
+    "gemma of ltx": lt.ltxav_te(),
+    "gemma 12b": lt.gemma3_te(),
+    "gemma 4b": lumina2.te(model_type="gemma3_4b_vision"),
+}
+found["gemmas"] = {name: type(_language_model(made(te))[0]).__name__ for name, te in gemmas.items()}
+found["pixels"] = {}
+for side in (SIDE, 100, 448):  # the first is the picture's own
+    cores = clip_preprocess(images[:1], side, [0.5] * 3, [0.5] * 3)  # as core's Gemma 3 asks for it
+    found["pixels"][side] = float((gemma3.pixels(pictures[0], side) - cores).abs().max())
 found["taken"] = {
     kind: float(by_referee(load_vision_language(small_qwen.load(state, kind), SIDE))[0][0])
     for kind in ("KREA2", "QWEN_IMAGE", "IDEOGRAM4", "BOOGU", "MAGE", "STABLE_DIFFUSION")

@@ -1,0 +1,78 @@
+"""What is Gemma 3's own: its chat, its pixels, and how the tokens of a picture see each other."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ....referee_core.referees.pixels import square
+
+Tokenize = Callable[[str], Mapping[str, list[int]]]
+SPECIAL = {
+    "<bos>": 2,
+    "<start_of_turn>": 105,
+    "<end_of_turn>": 106,
+    "<start_of_image>": 255999,
+    "<end_of_image>": 256000,
+    "<image_soft_token>": 262144,
+}
+"""ComfyUI's tokenizer knows two of them by name."""
+TEMPLATE = (
+    "<bos><start_of_turn>user\n\n\n<start_of_image><image_soft_token><end_of_image>\n\n{}<end_of_turn>\n"
+    "<start_of_turn>model\n"
+)
+"""As transformers' processor writes it: two empty lines on both sides of a picture."""
+
+
+def ids(tokenize: Tokenize, text: str) -> list[int]:
+    """Ids of a text, of its special tokens too; ``<bos>`` only where the text has it.
+
+    tokenize: ComfyUI's; it puts ``<bos>`` before a text without special tokens, and before no other.
+    """
+    found: list[int] = []
+    for part in re.split(f"({'|'.join(SPECIAL)})", text):
+        if part in SPECIAL:
+            found.append(SPECIAL[part])
+        else:
+            found += (word for word in tokenize(part)["input_ids"] if word != SPECIAL["<bos>"])
+    return found
+
+
+def pixels(picture: torch.Tensor, side: int) -> torch.Tensor:
+    """A square picture [3, h, h] from 0 to 1 as the vision tower reads it: [1, 3, side, side], from -1 to 1.
+
+    ComfyUI's own preparation is the same, but rounds to 255 steps, which have no gradient.
+    """
+    return 2 * square(picture[None], side) - 1
+
+
+def look(network: Any, picture: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, None]:
+    """The tokens [n, d] of a picture [3, h, h] from 0 to 1; nothing goes into deeper layers.
+
+    network: ComfyUI's Gemma3_12B or Gemma3_4B_Vision.
+    """
+    seen = network.vision_model(pixels(picture.to(device), network.image_size).to(dtype))[0]
+    return network.multi_modal_projector(seen)[0], None
+
+
+@contextmanager
+def seen_whole(model: Any, picture: slice) -> Iterator[None]:
+    """For the time of a call, the tokens of a picture see all of it, as when the weights were trained. In ComfyUI (0.20
+    to 0.33) each sees only those before it.
+
+    model: ComfyUI's Llama2_. picture: where its tokens are, among all.
+    """
+
+    def lift(layer: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        mask = kwargs["attention_mask"].clone()  # added to the scores: 0 where a token (row) sees another (column)
+        mask[..., picture, picture] = 0
+        return args, kwargs | {"attention_mask": mask}
+
+    hooks = [layer.register_forward_pre_hook(lift, with_kwargs=True) for layer in model.layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
