@@ -153,7 +153,7 @@ needs no download: press **Run**.
 - **stop_at**: how sure the referee must be. Higher is stricter and takes longer.
 - **Referee Guidance** lets the referee take part in each picture: with these models the pair is right most often for
 its cost. Without it each attempt costs a sixth, but is right less often.
-- Double-click the title's icon of the subgraph to see the nodes inside.
+- The icon at the right of its title shows the nodes inside.
 """
 SEARCH_READY_ABOUT = """
 - **attempts**: how many seeds at most. If none matches, the best one comes out. **stop_at**: how sure the referee must

@@ -18,6 +18,7 @@ PICTURE = re.compile(r"images/[\w.]+")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 IN_OR_OUT = ("input", "output", "entrée", "sortie", "入力", "出力", "输入", "输出")  # the first cell of such a table
+TEMPLATE = re.compile(r"(?<!\*)\*(\d+) ([A-Z][^*]*)\*(?!\*)")
 LONG = 60  # characters; a line of this length in both languages was not translated
 
 every_page = pytest.mark.parametrize(("name", "language"), [(n, lang) for n in sorted(IDS) for lang in LANGUAGES])
@@ -95,6 +96,13 @@ def test_tables_fit_a_narrow_panel(server, name, language):
     for header in headers:
         first, *others = (cell.strip() for cell in header.strip("|").split("|"))
         assert len(others) == 1 if first.startswith(IN_OR_OUT) else len(others) < 4, header
+
+
+@every_page
+def test_each_template_that_it_names_is_there(server, name, language):
+    for number, words in TEMPLATE.findall(page_of(server, name, language)):
+        (found,) = (path.stem for path in PACK.glob(f"workflows/Referee - {number} *.json"))
+        assert all(word in found for word in words.split()), (number, words)
 
 
 @every_translation
