@@ -162,7 +162,8 @@ class RefereeSearch(Node):
             sample = Attempts(
                 guider, sampler, sigmas, latent_image, vae, at_once, stop_at > 0, looks_after, progress, variation
             )
-            for tried in search(sample, Judge(loss, augmentation), settings, seed):
+            judge = Judge(loss, augmentation)
+            for tried in search(sample, judge, settings, seed):
                 progress.judged(tried[-1], tried.best[0] if tried.best else None)
                 if tried.best and progress.finish_asked:
                     break
@@ -179,7 +180,7 @@ class RefereeSearch(Node):
             origins = [{"seed": one.seed, "steps": sample.steps[one.index], **how} for one in best]
             scores = Scores(losses, terms, matches, loss.loss.texts(), loss.loss.matching(), origins)
             scores.write_into(cls.hidden, "Search Until It Obeys")
-            progress.finish(len(tried), [scores.verdicts(0), *sample.notes])
+            progress.finish(len(tried), [scores.verdicts(0), *sample.notes, judge.cost()])
         pictures = [one.picture for one in best]
         image = torch.cat([picture.image for picture in pictures])
         lines = report(tried, sample.steps, steps, scores.matching, variation, scores.texts)

@@ -1,5 +1,7 @@
 """How many attempts of a search go at a time on a card of main memory, and what happens where they do not fit."""
 
+import re
+
 import pytest
 
 from comfyui import inside
@@ -29,3 +31,10 @@ def test_a_batch_gives_what_each_gives_alone(found):
 def test_where_one_does_not_fit_the_error_says_what_to_do(found):
     message = found["hopeless"]
     assert "Memory ran out in sampling" in message and "lower at_once" in message
+
+
+def test_a_referee_that_does_not_fit_beside_the_model_takes_turns_and_says_what_that_costs(found):
+    assert found["roomy"] == {"said": "", "turns": 3, "reloads": 0}
+    assert found["turns"]["reloads"] == 2
+    said = r"the referee does not fit beside the model: loaded again for 2 of 3 looks, \d+\.\d s each"
+    assert re.fullmatch(said, found["turns"]["said"])

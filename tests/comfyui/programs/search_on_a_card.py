@@ -4,10 +4,12 @@ import comfy.model_management as mm
 import comfy.samplers
 import torch
 
+from pack.nodes.bridge.gradients.memory import ENOUGH_VIEWS, count_least_bytes
+from pack.nodes.bridge.judging.judge import Judge
 from pack.nodes.bridge.sampling.batches import most_at_once
 from pack.nodes.runs.search import Attempts
 from programs import card  # before the players, who then stand on it
-from programs.players import cond, model, vae
+from programs.players import cond, loss, model, vae
 
 found = {}
 
@@ -70,3 +72,21 @@ except torch.OutOfMemoryError as error:
 vram.size = int(model.model_size() + 1.5 * 3.5 * model.memory_required([2, 4, 16, 16]))
 mm.unload_all_models()
 found["most"] = most_at_once(model, (1, 4, 16, 16))
+
+
+def judged(size):
+    """What it says after three attempts on a card of this size, and how much it took for loading."""
+    vram.size, judge = size, Judge(loss)
+    mm.unload_all_models()
+    with torch.inference_mode():
+        made = Attempts(guider, comfy.samplers.sampler_object("euler"), sigmas, start, vae, 1, False, 0, Silent())
+        for picture in made(range(1, 4), None):
+            judge(picture, torch.Generator().manual_seed(0))
+    return {"said": judge.cost(), "turns": judge.turns, "reloads": judge.reloads}
+
+
+limit = 5
+weights = model.model_size() + vae.patcher.model_size() + loss.patchers[0].model_size()
+work = count_least_bytes(loss.loss) * ENOUGH_VIEWS + model.memory_required([2, 4, 16, 16])
+found["roomy"] = judged(2**30)
+found["turns"] = judged(int(weights - 0.5 * loss.patchers[0].model_size() + work))
