@@ -138,6 +138,6 @@ def test_the_pages_pictures_are_there(server, name):
 
 def test_no_picture_is_left_over():
     texts = [page.read_text(encoding="utf-8") for page in (PACK / "web" / "docs").glob("*/*.md")]
-    texts.append((PACK / "README.md").read_text(encoding="utf-8"))
+    texts += [page.read_text(encoding="utf-8") for page in (PACK / "README.md", *(PACK / "docs").glob("*.md"))]
     shown = {Path(address).name for text in texts for address in PICTURE.findall(text)}
     assert {path.name for path in (PACK / "web" / "docs" / "images").iterdir()} <= shown

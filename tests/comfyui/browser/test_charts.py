@@ -89,7 +89,7 @@ def test_long_names_lie_inside_the_chart(chart):
         written = list(chart.page.evaluate("window.written").values())
         assert len(written) == count
         for name in written:
-            assert name["text"].startswith("state") and name["text"].endswith("… 0.20")
+            assert name["text"].startswith("st") and name["text"].endswith("… 0.20")
             assert 0 <= name["left"] < name["right"] <= name["width"] and name["bottom"] < 40
 
 
