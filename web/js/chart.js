@@ -97,7 +97,15 @@ function watchZoom() {
   app.canvas.onDrawForeground = function (...given) {
     drawn?.apply(this, given);
     look();
+    this.graph?.nodes.forEach(mount);
   };
+}
+
+// "Nodes 2.0" show on a subgraph's node only what comes from its inputs: its panel goes into the node's element.
+function mount(node) {
+  const element = node.subgraph && LiteGraph.vueNodesMode && panels.get(node)?.element;
+  if (!element || element.isConnected) return;
+  document.querySelector(`[data-testid="node-body-${node.id}"]`)?.append(element);
 }
 
 function plotAll() {

@@ -174,6 +174,25 @@ def test_the_search_takes_ksamplers_place(any_editor, any_server):
     assert "2 of 2 attempts" in any_editor.page.locator(".referee-status:visible").inner_text()
 
 
+def test_in_nodes_2_it_shows_the_run_too(editor, server):
+    server.post("/settings/Comfy.VueNodes.Enabled", True)
+    try:
+        editor.reload()
+        fields = {"prompt": PROMPT, "steps": 4, "attempts": 2, "stop_at": 0.0}
+        editor.load(in_place_of_ksampler(server.get("/object_info"), **fields))
+        editor.run()
+        node = editor.page.locator(f"[data-node-id='{editor.page.evaluate(HOST + '.id')}']")
+        assert "2 of 2 attempts" in node.locator(".referee-status").inner_text()
+        assert node.locator("canvas.referee-chart").get_attribute("data-steps") == "2"
+        assert node.locator("img.referee-picture").evaluate("i => [i.naturalWidth, i.naturalHeight]") == [128, 128]
+        box, panel = node.bounding_box(), node.locator("img.referee-picture").bounding_box()
+        assert panel["y"] + panel["height"] <= box["y"] + box["height"] + 1
+        assert all(field.is_visible() for field in node.get_by_test_id("node-widget").all())
+        assert node.locator("textarea").bounding_box()["height"] < box["height"] / 3
+    finally:
+        server.post("/settings/Comfy.VueNodes.Enabled", False)
+
+
 @pytest.mark.slow
 def test_precise_restore_gives_picture_and_residual(any_editor, any_server):
     any_editor.load(restored(any_server.get("/object_info"), steps=4))
