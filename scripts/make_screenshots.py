@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from . import workflow_notes as notes
-from .graphs.parts import DEMO, SEED, encoded
+from .graphs.parts import DEMO, GUIDED, SEARCHED, SEED, encoded
 from .server import PACK, Server
 from .subgraphs import OBEY, behind_ksampler
 from .workflow import Workflow
@@ -162,6 +162,25 @@ def asked(info: dict) -> dict:
     return json.loads(w.text())
 
 
+def searched(info: dict) -> dict:
+    """The search's node, outside of its subgraph."""
+    w = Workflow("searched", info)
+    models = w.add("RefereeDemoModels")
+    latent = w.add("EmptyLatentImage", width=DEMO["size"], height=DEMO["size"])
+    positive, negative = encoded(w, models.out("clip"), SEARCHED)
+    loss = w.add("RefereeLoss", referee=models.out("referee"), text=SEARCHED)
+    guided = w.add("RefereeGuidance", model=models, vae=models.out("vae"), loss=loss, gradient="look-ahead")
+    guider = w.add("CFGGuider", model=guided, positive=positive, negative=negative, cfg=GUIDED["cfg"])
+    sampler = w.add("KSamplerSelect", sampler_name=GUIDED["sampler_name"])
+    sigmas = w.add("BasicScheduler", model=models, scheduler=GUIDED["scheduler"], steps=GUIDED["steps"])
+    parts = {"guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": latent, "vae": models.out("vae")}
+    found = w.add("RefereeSearch", **parts, loss=loss, seed=SEED)
+    w.place("", [models, latent], [positive, negative, loss], [guided], [guider, sampler, sigmas], [found])
+    report = w.add("PreviewAny", "What the referee says", source=found.out("report"))
+    w.place("", [w.add("PreviewImage", "The result", images=found.out("image")), report])
+    return json.loads(w.text())
+
+
 def by_statement(info: dict) -> dict:
     w = Workflow("by statement", info)
     models = w.add("RefereeDemoModels")
@@ -197,7 +216,7 @@ def main() -> None:
             editor.shoot("RefereeScore", "RefereeScore", "The four, best first", "What the referee says")
             editor.shoot("RefereeCombineLosses", "RefereeLoss", "RefereeCombineLosses")
 
-            editor.load(example(notes.SEARCH))
+            editor.load(searched(info))
             editor.queue()
             editor.wait()
             editor.shoot("RefereeSearch", "RefereeSearch", "The result", "What the referee says")
