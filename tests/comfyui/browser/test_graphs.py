@@ -18,7 +18,7 @@ def _each(path):
     return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if number in OF_OTHERS_NODES else [])
 
 
-@pytest.mark.parametrize("path", map(_each, GRAPHS))
+@pytest.mark.parametrize("path", list(map(_each, GRAPHS)))
 def test_example_graphs_open_whole(editor, server, path):
     workflow = json.loads(path.read_text())
     editor.load(workflow)
