@@ -6,15 +6,14 @@ server on the CPU, writes the pictures, and prints what an independent judge see
 
 import argparse
 import io
-import json
 import tempfile
 import time
 from pathlib import Path
 
+from . import workflow_notes as notes
 from .environment import PACK, enter
 from .server import Server
 from .workflow import to_api
-from .workflow_notes import COMPARISON, template
 
 RESULTS = {  # file: title of the node that shows it
     "method": "Referee Can Play",
@@ -28,14 +27,19 @@ DEFAULT_PROMPT = "a yellow square and a white cross"
 
 def demo_graph(object_info: dict, prompt: str, seed: int) -> dict:
     """The comparison in API format, with another prompt and seed."""
-    graph = to_api(json.loads(template(COMPARISON).read_text(encoding="utf-8")), object_info)
+    graph = to_api(notes.graph(notes.COMPARISON), object_info)
+    fill_in(graph, prompt, seed)
+    return graph
+
+
+def fill_in(graph: dict, prompt: str, seed: int) -> None:
+    """Give an example graph in API format another prompt and seed, where it has a node for each."""
     for node in graph.values():
         inputs = node["inputs"]
         if node["class_type"].startswith("PrimitiveString"):
             inputs["value"] = prompt
         elif node["class_type"] == "PrimitiveInt":
             inputs["value"] = seed
-    return graph
 
 
 def run_demo(server, graph: dict) -> dict[str, bytes]:

@@ -65,7 +65,7 @@ def guided(server: Server, info: dict, share: float):
 
     from referee_core.plots import to_tensor
 
-    graph = to_api(json.loads(notes.template(notes.GUIDED).read_text(encoding="utf-8")), info)
+    graph = to_api(notes.graph(notes.GUIDED), info)
     kinds = {node["class_type"]: number for number, node in graph.items()}
     graph[kinds["RefereeGuidance"]]["inputs"]["strength.share"] = share
     (picture,) = server.run(graph)[kinds["SaveImage"]]["images"]
@@ -78,7 +78,7 @@ def obeyed(server: Server, info: dict) -> list[tuple]:
 
     from referee_core.plots import to_tensor
 
-    graph = to_api(json.loads(notes.template(notes.SEARCH).read_text(encoding="utf-8")), info)
+    graph = to_api(notes.graph(notes.SEARCH), info)
     kinds = {node["class_type"]: number for number, node in graph.items()}
     graph[kinds["PrimitiveStringMultiline"]]["inputs"]["value"] = CONFUSED
     guider, plan = graph[kinds["CFGGuider"]]["inputs"], graph[kinds["BasicScheduler"]]["inputs"]

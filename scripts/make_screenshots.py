@@ -124,10 +124,6 @@ def method(info: dict) -> Workflow:
     return w
 
 
-def example(name: str) -> dict:
-    return json.loads(notes.template(name).read_text(encoding="utf-8"))
-
-
 def loaders(info: dict) -> dict:
     w = Workflow("loaders", info)
     w.place("", [w.add("RefereeLoader", referee_name=REFEREES[1])], [w.add("RefereeConvert", referee_name=REFEREES[0])])
@@ -210,7 +206,7 @@ def main() -> None:
             editor.shoot("RefereeHistoryPlot", "RefereeHistoryPlot", "Its plot")
             editor.shoot("RefereeGradientView", "RefereeGradientView", "Its gradients")
 
-            editor.load(example(notes.BEST))
+            editor.load(notes.graph(notes.BEST))
             editor.queue()
             editor.wait()
             editor.shoot("RefereeScore", "RefereeScore", "The four, best first", "What the referee says")
@@ -221,16 +217,16 @@ def main() -> None:
             editor.wait()
             editor.shoot("RefereeSearch", "RefereeSearch", "The result", "What the referee says")
 
-            editor.load(example(notes.GUIDED))
+            editor.load(notes.graph(notes.GUIDED))
             editor.queue()
             editor.wait()
             editor.shoot("RefereeGuidance", "RefereeGuidance", "Guided", "The result")
 
-            editor.load(example(notes.PROMPT))
+            editor.load(notes.graph(notes.PROMPT))
             editor.queue()
             editor.wait()
             editor.shoot("RefereePromptOptimizer", "RefereePromptOptimizer", "What the referee says")
-            editor.load(example(notes.PROMPTS))
+            editor.load(notes.graph(notes.PROMPTS))
             editor.shoot("RefereePromptTrainer", "RefereePromptTrainer", "RefereeApplyPrompt")
             editor.load(prompt_files(info))
             editor.shoot("RefereeSavePrompt", "RefereePromptOptimizer", "RefereeSavePrompt")
@@ -245,7 +241,7 @@ def main() -> None:
             editor.wait()
             editor.shoot("RefereeStatements", "RefereeStatements", "PreviewAny")
 
-            editor.load(example(notes.SAMPLER))
+            editor.load(notes.graph(notes.SAMPLER))
             editor.shoot("RefereeSampler", "RefereeSampler", "SamplerCustomAdvanced")
             editor.load(loaders(info))
             editor.shoot("RefereeLoader", "RefereeLoader")

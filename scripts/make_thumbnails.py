@@ -5,7 +5,6 @@ Graphs on the pack's small models show their own run; the others, whose models w
 
 import argparse
 import io
-import json
 import tempfile
 from pathlib import Path
 
@@ -42,7 +41,7 @@ CARDS = {
 
 def shown(server: Server, name: str, *kinds: str) -> list[bytes]:
     """What an example graph's first nodes of these kinds show."""
-    graph = to_api(json.loads(notes.template(name).read_text(encoding="utf-8")), server.get("/object_info"))
+    graph = to_api(notes.graph(name), server.get("/object_info"))
     outputs = server.run(graph)
     numbers = (next(k for k, node in graph.items() if node["class_type"] == kind) for kind in kinds)
     return [server.image(outputs[number]["images"][0]) for number in numbers]

@@ -5,13 +5,12 @@ each: what the exact judge sees, and the seconds that it took here, with the mod
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
 from . import workflow_notes as notes
-from .demo import judged
+from .demo import fill_in, judged
 from .graphs.parts import CONFUSED, SEED
 from .make_screenshots import IMAGES
 from .server import Server
@@ -31,12 +30,11 @@ WAYS = {  # name: example graph, title of the node that shows the picture, wheth
 
 def graph_of(name: str, title: str, guided: bool, info: dict) -> tuple[dict, str]:
     """The part of an example graph behind the node of this title, with the prompt and seed of all, and its number."""
-    graph = to_api(json.loads(notes.template(name).read_text(encoding="utf-8")), info)
+    graph = to_api(notes.graph(name), info)
+    fill_in(graph, CONFUSED, SEED)
     (end,) = (number for number, node in graph.items() if node["_meta"]["title"] == title)
     for node in graph.values():
         inputs = node["inputs"]
-        if node["class_type"].startswith("PrimitiveString"):
-            inputs["value"] = CONFUSED
         if node["class_type"] == "KSampler":
             inputs["seed"] = SEED
         if node["class_type"] == "RefereePromptOptimizer":

@@ -121,6 +121,11 @@ class Node(dict):
         return self, [output["name"].lower() for output in self["outputs"]].index(name)
 
 
+def _output(value: Any) -> tuple[Node, int] | None:
+    """The node and the number of its output that a value stands for, if it does."""
+    return value if isinstance(value, tuple) else (value, 0) if isinstance(value, Node) else None
+
+
 def _box(one: dict) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of a node with its title, or of a frame."""
     if "bounding" in one:
@@ -171,7 +176,7 @@ class Workflow:
                     sockets.append(({"name": grown, "type": kind}, (given.pop(grown), 0)))
                 continue
             value = given.pop(name if name in given else name.rsplit(".", 1)[-1], None)
-            link = value if isinstance(value, tuple) else (value, 0) if isinstance(value, Node) else None
+            link = _output(value)
             if not is_widget(kind, options):
                 optional = name in definition["input"].get("optional", {})
                 sockets.append(({"name": name, "type": kind} | ({"shape": 7} if optional else {}), link))
@@ -210,7 +215,7 @@ class Workflow:
         values = iter(outside["widgets_values"])
         for slot, entry in enumerate(outside["inputs"]):
             value = given.pop(entry["name"], None)
-            link = value if isinstance(value, tuple) else (value, 0) if isinstance(value, Node) else None
+            link = _output(value)
             node["inputs"].append(entry | {"link": self.link(link, node, slot) if link else None})
             if "widget" in entry:
                 default = next(values)

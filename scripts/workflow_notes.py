@@ -6,6 +6,8 @@ search looks through. The search hardly sees words that begin after the first 33
 A line break inside a paragraph or list item of a note is only for this file.
 """
 
+import json
+
 from .server import PACK
 
 SEARCH = "Referee - 1 Search until it obeys"
@@ -41,6 +43,11 @@ WITHOUT_DOWNLOADS = (SEARCH, GUIDED, QUICK, BEST, COMPARISON, PROMPT, PROMPTS, R
 def template(name: str, suffix: str = ".json"):
     """The file of an example graph, or of the picture beside it."""
     return PACK / "workflows" / f"{name}{suffix}"
+
+
+def graph(name: str) -> dict:
+    """An example graph, in the UI's format."""
+    return json.loads(template(name).read_text(encoding="utf-8"))
 
 
 QUICK_ABOUT = """

@@ -82,8 +82,9 @@ function plot(panel, run) {
   if (run) draw(panel.canvas, run, CHART);
 }
 
-// Charts are drawn for the size at which they are seen, so anew once the graph's zoom or the screen is another.
-function watchZoom() {
+// Charts are drawn for the size at which they are seen, so anew once the graph's zoom or the screen is another. Vue may
+// have made a node's element anew.
+function watchFrames() {
   if (!app.canvas) return;
   const drawn = app.canvas.onDrawForeground;
   let seen, timer;
@@ -263,7 +264,7 @@ app.registerExtension({
     api.addEventListener("referee.steps", ({ detail }) => take(detail));
     keepApart();
     watchRefusals();
-    watchZoom();
+    watchFrames();
     app.canvas?.canvas?.addEventListener("subgraph-opened", ({ detail }) => lookInto(detail));
   },
   nodeCreated(node) {

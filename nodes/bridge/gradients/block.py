@@ -49,7 +49,7 @@ class Network:
 
     def __init__(self, patcher: ModelPatcher):
         self.patcher = patcher
-        # ComfyUI's text models: those that see since long, the others since 0.33
+        # ComfyUI's text models: their vision towers always did, the rest does since 0.33
         self.writes_in_place = any(isinstance(m, SDClipModel) for m in patcher.model.modules())
 
     def memory_required(self, shape: torch.Size, checkpointing: bool) -> float:
