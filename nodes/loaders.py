@@ -116,13 +116,13 @@ class RefereeFromVLM(io.ComfyNode):
             display_name="Referee from CLIP (vision-language model)",
             category=CATEGORY,
             description="Makes a referee of a vision-language model that you have already loaded as a text encoder: "
-            "Qwen3-VL, Qwen3.5 or Gemma 3. It is asked whether the picture shows the text; nothing is downloaded or "
+            "Qwen3-VL, Qwen3.5, Gemma 3 or 4. It is asked whether the picture shows the text; nothing is downloaded or "
             "loaded twice.",
             search_aliases=["vlm referee", "qwen3-vl", "vqascore", "judge", "rank", "vision language model"],
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="A Qwen3-VL, Qwen3.5 or Gemma 3 from Load CLIP, such as the text encoder of Krea 2. "
+                    tooltip="A Qwen3-VL, Qwen3.5, Gemma 3 or 4 from Load CLIP, such as the text encoder of Krea 2. "
                     "Encoders that read text only are refused, with the reason.",
                 ),
                 io.Int.Input(

@@ -48,6 +48,12 @@ class Referee(Protocol):
         """The named losses, each [N], of N encoded images against an encoded text; gradients reach the images."""
         ...
 
+    def losses_of_all(
+        self, seen: Any, texts: Sequence[Any], terms: Sequence[Sequence[str]]
+    ) -> list[dict[str, torch.Tensor]]:
+        """The same against several texts, each with its terms."""
+        ...
+
     def activation_bytes(self, checkpointing: bool, texts: int = 1) -> int:
         """About how many bytes one image judged against so many texts keeps for its backward pass; 0: not known."""
         ...

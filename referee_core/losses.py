@@ -232,8 +232,8 @@ def _weigh(bound: Sequence[Bound], views: torch.Tensor) -> tuple[torch.Tensor, t
     referee = bound[0].referee
     seen, total, values = referee.encode_images(views), views.new_zeros(()), []
     groups: dict[Together, list[torch.Tensor]] = {}
-    for one in bound:
-        losses = referee.losses(seen, one.text, tuple(one.active))
+    found = referee.losses_of_all(seen, [one.text for one in bound], [tuple(one.active) for one in bound])
+    for one, losses in zip(bound, found, strict=True):
         own = sum((weight * losses[term] for term, weight in one.active.items()), views.new_zeros(()))
         total = total + own
         values += [losses[term] for term in one.active]

@@ -29,6 +29,11 @@ class RefereeBase(ABC):
     def losses(self, seen: Any, text: Any, terms: Sequence[str]) -> dict[str, torch.Tensor]:
         """See Referee."""
 
+    def losses_of_all(
+        self, seen: Any, texts: Sequence[Any], terms: Sequence[Sequence[str]]
+    ) -> list[dict[str, torch.Tensor]]:
+        return [self.losses(seen, text, own) for text, own in zip(texts, terms, strict=True)]
+
     def notes(self, text: Any) -> list[str]:
         return []
 

@@ -1,5 +1,5 @@
-"""Referee from CLIP: a Qwen3-VL, Qwen3.5 or Gemma 3 as ComfyUI holds it, against transformers' class with the same
-weights."""
+"""Referee from CLIP: a Qwen3-VL, Qwen3.5, Gemma 3 or Gemma 4 as ComfyUI holds it, against transformers' class with
+the same weights."""
 
 import math
 
@@ -54,7 +54,6 @@ def test_asking_answers_yes_or_no(found):
         ("qwen2.5-vl", "its answers are gibberish"),
         ("gemma 2", "it reads text only"),
         ("gemma 3 without eyes", "it reads text only"),
-        ("gemma 4", "Gemma 4 is not supported"),
         ("t5gemma", "only encodes text"),
         ("t5", "only encodes text"),
         ("clip-l", "only encodes text"),
@@ -65,12 +64,21 @@ def test_what_cannot_judge_is_refused(found, case, words):
     assert words in found["refused"][case] and "qwen3vl_4b" in found["refused"][case]
 
 
-def test_every_gemma_3_with_eyes_is_found(found):
-    assert found["gemmas"] == {
-        "gemma of ltx": "Gemma3_12B",
-        "gemma 12b": "Gemma3_12B",
-        "gemma 4b": "Gemma3_4B_Vision",
-    }
+def test_every_gemma_with_eyes_is_found_and_asked_in_its_own_words(found):
+    turns = {name: "<start_of_turn>" in template for name, template in found["gemmas"].items()}
+    assert turns == {name: not name.startswith("gemma 4 ") for name in turns} and len(turns) == 6
+    thoughts = [name for name, template in found["gemmas"].items() if template.endswith("thought\n<channel|>")]
+    assert thoughts == ["gemma 4 12b", "gemma 4 31b"]
+
+
+ROUNDED = 1e-4
+"""Of losses and slopes in single precision, summed in another order."""
+
+
+@pytest.mark.parametrize("kind", ["True", "False"])
+def test_questions_asked_together_are_answered_as_each_alone_in_one_reading(found, kind):
+    loss_off, slope_off, readings = found[f"together {kind}"]
+    assert loss_off < ROUNDED and slope_off < ROUNDED and readings == 1
 
 
 def test_gemmas_pixels_are_comfyuis_before_they_are_rounded(found):
@@ -85,6 +93,11 @@ def test_every_other_type_of_a_qwen3_vl_gives_the_same_answer(found):
 
 def test_a_write_with_out_has_the_gradient_of_the_sum(found):
     assert found["out"] == [True, True, [6.0, 6.0, 6.0]]
+
+
+def test_rotary_embeddings_have_their_gradient_and_the_kernel_comes_back(found):
+    off, back = found["rope"]
+    assert off < 1e-6 and back
 
 
 def test_an_empty_text_is_refused(found):
@@ -117,6 +130,7 @@ def test_a_quantised_model_judges_as_its_weights_say(quantised, form, loss_off, 
 def test_a_qwen35_judges_as_in_transformers():
     found = inside.run("vision_language_qwen35")
     assert max(found["off"]) < 1e-4 and min(found["slopes"]) > 1e-6 and found["as it was"]
+    assert found["together"] == [0.0, 0.0, 3]  # its layers remember what they read: one question at a time
     assert found["bytes"] > 15e6  # what the three linear layers alone were seen to keep
 
 
@@ -126,7 +140,18 @@ def test_a_gemma_3_judges_as_in_transformers():
     assert found["off"].keys() == {"ltx", "12b", "4b"} and found["hooks"] == 0 and found["side"] == 96
     assert all(loss_off < 1e-4 and slope_off < 1e-4 for loss_off, slope_off in found["off"].values())
     assert min(found["slopes"]) > 1e-6
+    assert max(found["together"][:2]) < ROUNDED and found["together"][2] == 1
     assert found["off as ComfyUI masks"] > 1e-3  # what the tokens of a picture that see all of it make of it
+
+
+@pytest.mark.slow
+def test_a_gemma_4_judges_as_in_transformers():
+    found = inside.run("vision_language_gemma4")
+    assert found["off"].keys() == {"small", "large", "unified"} and found["hooks"] == 0
+    for kind, (loss_off, slope_off) in found["off"].items():
+        assert loss_off < 1e-4 and slope_off < 1e-4 and min(found["slopes"][kind]) > 1e-6, kind
+        assert max(found["together"][kind][:2]) < ROUNDED and found["together"][kind][2] == 1, kind
+        assert found["side"][kind] == 96, "116 pixels were asked for; it reads multiples of 48"
 
 
 @pytest.mark.slow

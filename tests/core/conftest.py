@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from referee_core.interfaces import NoiseLevel
 from referee_core.losses import bind
 from referee_core.priors.sds import SDS
+from referee_core.referees.base import RefereeBase
 from referee_core.referees.blip2.config import Blip2Config
 from referee_core.referees.blip2.model import Blip2
 from referee_core.referees.blip2.referee import Blip2Referee
@@ -20,7 +21,7 @@ from referee_core.referees.pixels import square
 WORDS = ["a", "an", "and", "red", "blue", "cat", "dog", "ball", "run", "##ning", "(", ")", ",", "1", "2"]
 
 
-class ToyReferee:
+class ToyReferee(RefereeBase):
     """Two smooth losses of a picture; ``asked`` lists (number of views, terms) of every
     judgement, ``looked`` the number of views of every look."""
 

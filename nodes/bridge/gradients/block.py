@@ -16,6 +16,7 @@ from comfy.sd1_clip import SDClipModel
 from ...sockets import LoadedLoss
 from .attention import use_differentiable_attention
 from .in_place import CopyBeforeWrite
+from .kernels import use_plain_kernels
 from .memory import ROOM, count_least_bytes, fit_to_memory, is_whole, load_whole, memory_for
 from .stand_ins import OrdinaryTensors, StandIns
 
@@ -89,7 +90,8 @@ class Block:
                     s.put(self._undo)
             use_differentiable_attention(self._undo, [s.patcher.model for s in self.stand_ins])
             self._undo.callback(setattr, comfy.model_management, "in_training", comfy.model_management.in_training)
-            comfy.model_management.in_training = True  # no kernels without a backward pass, as of rotary embeddings
+            comfy.model_management.in_training = True  # no kernels without a backward pass
+            use_plain_kernels(self._undo)
             self._undo.enter_context(OrdinaryTensors())
             if self.writes_in_place:
                 self._undo.enter_context(CopyBeforeWrite())

@@ -1,13 +1,14 @@
 """What is Gemma 3's own: its chat, its pixels, and how the tokens of a picture see each other."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from ....referee_core.referees.pixels import square
+from .masks import masks_changed
+from .reading import Reading
 
 Tokenize = Callable[[str], Mapping[str, list[int]]]
 SPECIAL = {
@@ -57,22 +58,15 @@ def look(network: Any, picture: torch.Tensor, device: torch.device, dtype: torch
     return network.multi_modal_projector(seen)[0], None
 
 
-@contextmanager
-def seen_whole(model: Any, picture: slice) -> Iterator[None]:
-    """For the time of a call, the tokens of a picture see all of it, as when the weights were trained. In ComfyUI (0.20
-    to 0.33) each sees only those before it.
+def read(network: Any, reading: Reading) -> torch.Tensor:
+    """See Chat.read. The tokens of a picture see all of it, as when the weights were trained. In ComfyUI (0.20 to 0.33)
+    each sees only those before it."""
+    start = reading.picture["index"]
+    picture = slice(start, start + reading.picture["size"])
 
-    model: ComfyUI's Llama2_. picture: where its tokens are, among all.
-    """
-
-    def lift(layer: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        mask = kwargs["attention_mask"].clone()  # added to the scores: 0 where a token (row) sees another (column)
+    def lift(mask: torch.Tensor) -> torch.Tensor:
         mask[..., picture, picture] = 0
-        return args, kwargs | {"attention_mask": mask}
+        return mask
 
-    hooks = [layer.register_forward_pre_hook(lift, with_kwargs=True) for layer in model.layers]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with masks_changed(network.model.layers, lift):
+        return network(None, embeds=reading.embeds, attention_mask=reading.sees, position_ids=reading.places)[0]

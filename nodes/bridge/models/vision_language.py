@@ -4,10 +4,9 @@ VQAScore (Lin et al., ECCV 2024): the probability of "yes" against "no" as the f
 and precision are ComfyUI's own; nothing is loaded twice.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import comfy.model_management
 import torch
@@ -16,72 +15,17 @@ from comfy.text_encoders.flux import Flux2TEModel
 
 from ....referee_core.referees.base import RefereeBase
 from ...sockets import LoadedReferee
-from . import gemma3
-from .qwen35_positions import in_their_places
+from .chats import CHATS, Chat
+from .reading import Look, lay_out
 
 TERM = "yes"
 QUESTION = 'Does this figure show "{}"?'
 ANSWER = " Please answer yes or no."
 USE = (
     "Load one of qwen3vl_4b or qwen3vl_8b (fp8_scaled, int8_convrot or bf16) with Load CLIP, type krea2 or qwen_image; "
-    "or LTX-2's gemma_3_12B_it, type ltxv."
+    "or LTX-2's gemma_3_12B_it, type ltxv; or a gemma4, of any type."
 )
 YES, NO = (("Yes", "yes", "YES", " Yes", " yes"), ("No", "no", "NO", " No", " no"))
-
-
-def _ids(tokenize: gemma3.Tokenize, text: str) -> list[int]:
-    return tokenize(text)["input_ids"]
-
-
-def _look(network: Any, picture: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, Any]:
-    """As ComfyUI looks at a picture [3, h, w] from 0 to 1; see Look."""
-    return network.preprocess_embed({"type": "image", "data": picture.movedim(0, -1)[None]}, device)
-
-
-class Chat(NamedTuple):
-    """How a family of models is asked.
-
-    Attributes:
-        template: its own, with the question for ``{}``.
-        picture: the id of the picture.
-        ids: of a text, by the model's tokenizer.
-        look: what it reads of a picture, see ``_look``.
-        around: surrounds a call of the language model, which it is given, with where the picture's tokens are.
-        tower: name of the vision tower. patch: side of its patches. pooled: patches to a token.
-        kept: numbers that the tower keeps for its backward pass, for each that its linear maps read (measured).
-    """
-
-    template: str
-    picture: int
-    ids: Callable[[gemma3.Tokenize, str], list[int]] = _ids
-    look: Callable[[Any, torch.Tensor, torch.device, torch.dtype], tuple[torch.Tensor, Any]] = _look
-    around: Callable[[Any, slice], AbstractContextManager] = lambda model, picture: nullcontext()
-    tower: str = "visual"
-    patch: int = 16
-    pooled: int = 4
-    kept: float = 2
-
-
-VISION = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
-GEMMA3 = Chat(
-    gemma3.TEMPLATE,
-    gemma3.SPECIAL["<image_soft_token>"],
-    ids=gemma3.ids,
-    look=gemma3.look,
-    around=gemma3.seen_whole,
-    tower="vision_model",
-    patch=14,
-    pooled=16,
-    kept=1.1,
-)
-CHATS = {
-    "Qwen3VL": Chat(VISION, 151655),
-    "Qwen35": Chat(VISION + "<think>\n\n</think>\n\n", 248056, around=lambda model, picture: in_their_places(model)),
-    "Gemma3_12B": GEMMA3,
-    "Gemma3_4B_Vision": GEMMA3,
-}
-"""By ComfyUI's class. ComfyUI's own template adds an empty block of thoughts for Qwen3-VL too, whose Instruct models
-were not trained on one; Qwen3.5 without thinking is asked with one."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +37,10 @@ class Question:
     after: list[int]
 
 
-class Look(NamedTuple):
-    """A picture as the language model reads it: tokens [n, d], and their grid with what goes into deeper layers."""
-
-    tokens: torch.Tensor
-    extra: Any
-
-
 class VisionLanguageReferee(RefereeBase):
-    """Asks a Qwen3-VL, Qwen3.5 or Gemma 3 about pictures. Gradients reach them.
+    """Asks a Qwen3-VL, Qwen3.5, Gemma 3 or Gemma 4 about pictures. Gradients reach them.
 
-    side: of the pictures in pixels; Gemma 3 has a size of its own, 896.
+    side: of the pictures in pixels; Gemma 3 has a size of its own, 896, and Gemma 4 reads multiples of 48.
 
     Raises ValueError, saying why and what to use instead, for a CLIP that cannot answer questions about pictures.
     """
@@ -112,7 +49,8 @@ class VisionLanguageReferee(RefereeBase):
 
     def __init__(self, clip: CLIP, side: int = 448):
         self.network, self._chat = _language_model(clip)
-        self.image_size, self._clip = getattr(self.network, "image_size", side), clip
+        own = max(side // self._chat.step, 1) * self._chat.step
+        self.image_size, self._clip = getattr(self.network, "image_size", own), clip
         self._yes, self._no = ([self._ids(word)[0] for word in words] for words in (YES, NO))
 
     def _ids(self, text: str) -> list[int]:
@@ -138,19 +76,41 @@ class VisionLanguageReferee(RefereeBase):
 
     def losses(self, seen: list[Look], text: Question, terms: Sequence[str]) -> dict[str, torch.Tensor]:
         """-log P(yes), of the spellings of yes and no together."""
-        return {TERM: torch.stack([self._ask(look, text) for look in seen])}
+        return self.losses_of_all(seen, [text], [terms])[0]
 
-    def _ask(self, look: Look, question: Question) -> torch.Tensor:
+    def losses_of_all(
+        self, seen: list[Look], texts: Sequence[Question], terms: Sequence[Sequence[str]]
+    ) -> list[dict[str, torch.Tensor]]:
+        """A picture is read once for as many questions as fit beside it."""
+        each = [torch.cat([self._ask(look, group) for group in self._groups(look, texts)]) for look in seen]
+        return [{TERM: loss} for loss in torch.stack(each, dim=1)]
+
+    def _groups(self, look: Look, texts: Sequence[Question]) -> Iterator[list[Question]]:
+        """What is asked in one reading: no more than the tokens that a layer can look back on."""
+        windows = [w for w in getattr(self.network.model.config, "sliding_attention", None) or () if w]
+        group: list[Question] = []
+        for text in texts:
+            tokens = len(text.before) + len(look.tokens) + sum(len(one.after) for one in (*group, text))
+            if group and (not self._chat.together or tokens > min(windows, default=tokens)):
+                yield group
+                group = []
+            group.append(text)
+        yield group
+
+    def _ask(self, look: Look, questions: Sequence[Question]) -> torch.Tensor:
+        """-log P(yes) of each question."""
         device = look.tokens.device
         dtype = self._dtype(device)
-        words = [torch.tensor([ids], device=device) for ids in (question.before, question.after)]
-        before, after = (self.network.model.embed_tokens(ids, out_dtype=dtype)[0].to(dtype) for ids in words)
-        embeds = torch.cat([before, look.tokens.to(dtype), after])[None]
-        about = {"type": "image", "index": len(before), "size": len(look.tokens), "extra": look.extra}
-        with self._chat.around(self.network.model, slice(len(before), len(before) + len(look.tokens))):
-            hidden = self.network(None, embeds=embeds, embeds_info=[about])[0]
-        logits = self._head(hidden[:, -1:])[0, 0].float()
-        yes, no = (logits[ids].logsumexp(0) for ids in (self._yes, self._no))
+
+        def embed(ids: torch.Tensor) -> torch.Tensor:
+            return self.network.model.embed_tokens(ids[None], out_dtype=dtype)[0].to(dtype)
+
+        parts = (questions[0].before, *(question.after for question in questions))
+        before, *after = (torch.tensor(ids, device=device) for ids in parts)
+        reading = lay_out(before, Look(look.tokens.to(dtype), look.extra), after, embed)
+        hidden = self._chat.read(self.network, reading)
+        logits = self._head(hidden[0, reading.ends][:, None])[:, 0].float()
+        yes, no = (logits[:, ids].logsumexp(1) for ids in (self._yes, self._no))
         return torch.nn.functional.softplus(no - yes)
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -164,15 +124,17 @@ class VisionLanguageReferee(RefereeBase):
         its linear maps read; a linear layer of Qwen3.5 also 20 kB for each token and head, as it solves 64 tokens at a
         time."""
         config, size = self.network.model.config, self._dtype(self._clip.patcher.load_device).itemsize
-        patches = (self.image_size // self._chat.patch) ** 2
-        parts = getattr(self.network, self._chat.tower).modules()
-        tower = max((m for m in parts if isinstance(m, torch.nn.ModuleList)), key=len)
-        seen = self._chat.kept * patches * sum(m.in_features for m in tower.modules() if isinstance(m, torch.nn.Linear))
-        tokens = patches // self._chat.pooled + 60
+        chat = self._chat
+        patches = (self.image_size // chat.patch) ** 2
+        tower = getattr(self.network, chat.tower)
+        blocks = max((m for m in tower.modules() if isinstance(m, torch.nn.ModuleList)), key=len, default=tower)
+        inputs = sum(m.in_features for m in blocks.modules() if isinstance(m, torch.nn.Linear))
+        picture, question = patches // chat.pooled, 60
+        tokens = picture + texts * question if chat.together else texts * (picture + question)
         layer = tokens * (10 * config.hidden_size + 3 * config.intermediate_size)
         linear = list(getattr(config, "layer_types", ())).count("linear_attention")
         solved = 20_000 * tokens * getattr(config, "linear_num_value_heads", 0)
-        return round(size * seen) + texts * (size * config.num_hidden_layers * layer + linear * solved)
+        return round(size * chat.kept * patches * inputs) + size * config.num_hidden_layers * layer + linear * solved
 
     @staticmethod
     def _dtype(device: torch.device) -> torch.dtype:
@@ -184,7 +146,8 @@ def _language_model(clip: CLIP) -> tuple[Any, Chat]:
     model = clip.cond_stage_model
     holders = (getattr(model, str(getattr(model, "clip", "")), None), model, *model.children())
     network = next((held.transformer for held in holders if hasattr(held, "transformer")), None)
-    families = {kind.__name__ for kind in type(network).__mro__}
+    sizes = getattr(getattr(network, "model", None), "config", None)
+    families = {kind.__name__ for of in (network, sizes) for kind in type(of).__mro__}
     why = _why_not(model, network, families)
     if why:
         raise ValueError(f"The input 'clip' ({type(model).__name__}) cannot judge pictures: {why}. {USE}")
@@ -194,8 +157,6 @@ def _language_model(clip: CLIP) -> tuple[Any, Chat]:
 def _why_not(model: torch.nn.Module, network: Any, families: set[str]) -> str:
     """Why a language model cannot judge pictures, or nothing. families: its classes' names in ComfyUI."""
     config = getattr(getattr(network, "model", None), "config", None)
-    if any(family.startswith("Gemma4") for family in families):
-        return "Gemma 4 is not supported, as ComfyUI rounds its pictures, and no gradient passes through that"
     if not hasattr(config, "hidden_size"):
         return "it only encodes text and gives no answers, like CLIP and T5"
     if "Mistral3Small24B" in families:

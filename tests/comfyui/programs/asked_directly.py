@@ -6,7 +6,8 @@ import comfy.text_encoders.qwen_vl
 import torch
 
 from pack.nodes.bridge.gradients.block import Network, gradients_through
-from pack.nodes.bridge.models.vision_language import ANSWER, CHATS, NO, QUESTION, TERM, YES
+from pack.nodes.bridge.models.chats import CHATS
+from pack.nodes.bridge.models.vision_language import ANSWER, NO, QUESTION, TERM, YES
 from pack.nodes.sockets import LoadedReferee
 
 SIDE = 96
@@ -24,6 +25,34 @@ def by_referee(loaded: LoadedReferee) -> tuple[torch.Tensor, torch.Tensor]:
             losses = loaded.referee.losses(loaded.referee.encode_images(leaf), text, (TERM,))[TERM]
             (slopes,) = torch.autograd.grad(losses.sum(), leaf)
     return losses.detach(), slopes
+
+
+TEXTS = [TEXT, "a red circle and a blue square", "Is the figure red?"]
+
+
+def together_and_apart(loaded: LoadedReferee) -> tuple[float, float, int]:
+    """Relative differences, of the losses of three questions and of their weighted slope, between one call for all and
+    a call for each; and how often the language model was called for a picture."""
+    calls = []
+    count = loaded.referee.network.model.register_forward_pre_hook(lambda model, args: calls.append(1))
+    with torch.inference_mode(), gradients_through(Network(loaded.patcher)):
+        questions = [loaded.referee.encode(text) for text in TEXTS]
+
+        def judge(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+            leaf = pictures[:1].clone().requires_grad_()
+            seen = loaded.referee.encode_images(leaf)
+            groups = [questions[i : i + size] for i in range(0, len(questions), size)]
+            found = [loaded.referee.losses_of_all(seen, group, [(TERM,)] * len(group)) for group in groups]
+            losses = torch.cat([one[TERM] for group in found for one in group])
+            (slope,) = torch.autograd.grad(losses @ torch.tensor([1.0, 0.5, -0.3]), leaf)
+            return losses.detach(), slope
+
+        apart, slope_apart = judge(1)
+        calls.clear()
+        losses, slope = judge(len(questions))
+    count.remove()
+    off = ((losses - apart) / apart).abs().max(), (slope - slope_apart).norm() / slope_apart.norm()
+    return float(off[0]), float(off[1]), len(calls)
 
 
 def by_transformers(

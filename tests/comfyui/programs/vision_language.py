@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import torch
 from comfy.clip_model import clip_preprocess
+from comfy.quant_ops import ck
 from comfy.sd1_clip import SD1ClipModel
 from comfy.sdxl_clip import SDXLClipModel
 from comfy.text_encoders import flux, gemma4, lt, lumina2, minimax, qwen_image, sa3, sa_t5, z_image
@@ -19,7 +20,7 @@ from pack.nodes.decide import RefereeDecide
 from pack.nodes.losses import RefereeLoss
 from pack.nodes.sockets import LoadedReferee
 from programs import small_qwen
-from programs.asked_directly import SIDE, TEXT, by_referee, by_transformers, off_by, pictures
+from programs.asked_directly import SIDE, TEXT, by_referee, by_transformers, off_by, pictures, together_and_apart
 
 found = {}
 
@@ -31,6 +32,7 @@ for tied in (True, False):
     tokenizer = clip.tokenizer.tied if tied else clip.tokenizer.untied
     expected, slopes = by_transformers(model, tokenizer.tokenizer)
     losses, g = by_referee(loaded)
+    found[f"together {tied}"] = together_and_apart(loaded)
     found["tied" if tied else "untied"] = [
         *off_by(losses, g, expected, slopes),
         slopes.flatten(1).norm(dim=1).tolist(),
@@ -62,6 +64,17 @@ with torch.inference_mode(), gradients_through(Network(loaded.patcher)):
     (slope,) = torch.autograd.grad((added + kept).sum(), leaf)
 found["out"] = [added is x, bool((x == 3).all()), slope.tolist()]
 
+# ComfyUI's Gemma 4 turns its queries with a kernel without a backward pass since 0.33
+angles = torch.rand(1, 1, 5, 4)
+turns = torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], -1).unflatten(-1, (2, 2))
+before = ck.apply_rope_split_half1
+with torch.inference_mode(), gradients_through(Network(loaded.patcher)):
+    leaf, weights = torch.rand(1, 2, 5, 8, requires_grad=True), torch.rand(1, 2, 5, 8)
+    turned = ck.apply_rope_split_half1(leaf, turns)
+    (slope,) = torch.autograd.grad((turned * weights).sum(), leaf)
+expected = torch.einsum("bhnkij,bhnik->bhnjk", turns.expand(1, 2, 5, 4, 2, 2), weights.unflatten(-1, (2, 4)))
+found["rope"] = [float((slope - expected.flatten(-2)).abs().max()), ck.apply_rope_split_half1 is before]
+
 
 def message(clip):
     try:
@@ -90,7 +103,6 @@ found["refused"] = {
     "qwen2.5-vl": message(made(qwen_image.te())),
     "gemma 2": message(made(lumina2.te())),
     "gemma 3 without eyes": message(made(lumina2.te(model_type="gemma3_4b"))),
-    "gemma 4": message(made(gemma4.gemma4_te(model_class=gemma4.Gemma4_E2B))),
     "t5gemma": message(made(sa3.SAT5GemmaModel)),
     "t5": message(made(sa_t5.SAT5Model)),
     "clip-l": message(made(SD1ClipModel)),
@@ -100,8 +112,11 @@ gemmas = {
     "gemma of ltx": lt.ltxav_te(),
     "gemma 12b": lt.gemma3_te(),
     "gemma 4b": lumina2.te(model_type="gemma3_4b_vision"),
+    "gemma 4 e2b": gemma4.gemma4_te(model_class=gemma4.Gemma4_E2B),
+    "gemma 4 12b": gemma4.gemma4_te(model_class=gemma4.Gemma4_12B),
+    "gemma 4 31b": gemma4.gemma4_te(model_class=gemma4.Gemma4_31B),
 }
-found["gemmas"] = {name: type(_language_model(made(te))[0]).__name__ for name, te in gemmas.items()}
+found["gemmas"] = {name: _language_model(made(te))[1].template for name, te in gemmas.items()}
 found["pixels"] = {}
 for side in (SIDE, 100, 448):  # the first is the picture's own
     cores = clip_preprocess(images[:1], side, [0.5] * 3, [0.5] * 3)  # as core's Gemma 3 asks for it

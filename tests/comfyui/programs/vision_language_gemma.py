@@ -4,9 +4,10 @@ from contextlib import nullcontext
 
 import torch
 
+from pack.nodes.bridge.models import gemma3
 from pack.nodes.bridge.models.vision_language import ANSWER, NO, QUESTION, YES, load_vision_language
 from programs import small_gemma
-from programs.asked_directly import TEXT, by_referee, off_by, pictures
+from programs.asked_directly import TEXT, by_referee, off_by, pictures, together_and_apart
 
 model = small_gemma.transformers_model()
 
@@ -42,5 +43,6 @@ for kind in small_gemma.KINDS:
     found["hooks"] += sum(len(layer._forward_pre_hooks) for layer in loaded.referee.network.model.layers)
 found["side"] = loaded.referee.image_size
 found["slopes"] = expected_slopes.flatten(1).norm(dim=1).tolist()
-loaded.referee._chat = loaded.referee._chat._replace(around=lambda model, picture: nullcontext())
+found["together"] = together_and_apart(loaded)
+gemma3.masks_changed = lambda layers, change: nullcontext()
 found["off as ComfyUI masks"] = off_by(*by_referee(loaded), expected, expected_slopes)[0]

@@ -4,7 +4,7 @@ import torch
 
 from pack.nodes.bridge.models.vision_language import load_vision_language
 from programs import small_qwen, small_qwen35
-from programs.asked_directly import SIDE, by_referee, by_transformers, off_by
+from programs.asked_directly import SIDE, by_referee, by_transformers, off_by, together_and_apart
 
 model = small_qwen35.transformers_model()
 state = {key: value.clone() for key, value in model.state_dict().items() if key != "lm_head.weight"}
@@ -16,6 +16,7 @@ statistics = dict(image_mean=None, image_std=None)  # those of CLIP, as ComfyUI 
 expected = by_transformers(model, clip.tokenizer.qwen35_2b.tokenizer, "Qwen35", **statistics)
 found = {
     "off": off_by(losses, slopes, *expected),
+    "together": together_and_apart(loaded),
     "slopes": slopes.flatten(1).norm(dim=1).tolist(),
     "bytes": loaded.referee.activation_bytes(checkpointing=False),
     "as it was": "compute_freqs_cis" not in vars(loaded.referee.network.model),

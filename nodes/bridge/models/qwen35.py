@@ -1,4 +1,4 @@
-"""Where a picture's tokens stand, for Qwen3.5.
+"""What is Qwen3.5's own: where a picture's tokens stand.
 
 Its rotary embedding turns every third pair of numbers by a token's row, every third by its column and the rest by its
 time (interleaved M-RoPE, as in transformers' ``apply_interleaved_mrope``). ComfyUI (0.30 to 0.33) gives each of the
@@ -10,6 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from .reading import Reading
+
+
+def read(network: Any, reading: Reading) -> torch.Tensor:
+    """See Chat.read. One question a reading: its layers remember what is before a token instead of seeing it."""
+    with in_their_places(network.model):
+        return network(None, embeds=reading.embeds, embeds_info=[reading.picture])[0]
 
 
 @contextmanager
