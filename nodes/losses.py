@@ -1,12 +1,16 @@
 """Nodes that say what the referee should see."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from comfy_api.latest import io
 
 from .node import Node
 from .sockets import CATEGORY, LoadedLoss, LoadedReferee, LossSocket, RefereeSocket
+
+if TYPE_CHECKING:
+    from comfy.sd import CLIP
 
 WHOLE_CAPTIONS = "The demo's referee knows whole captions only."
 
@@ -123,7 +127,8 @@ class RefereeStatements(Node):
                     "statements",
                     multiline=True,
                     default="",
-                    tooltip="Your own statements, one a line, in place of those that the rules find. Empty: by rules.",
+                    tooltip="Your own statements, one a line, in place of those that are found. Empty: found by rules, "
+                    "or by the connected clip.",
                 ),
                 io.Float.Input(
                     "worst_weight",
@@ -134,6 +139,12 @@ class RefereeStatements(Node):
                     tooltip="How much the statement that matches least counts beside the mean of all. Higher works on "
                     "what is missing; 0: the mean alone.",
                 ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="A language model that finds the statements in place of the rules, in any language: that "
+                    "of Referee from CLIP, or a text-only one, such as Z-Image's Qwen3-4B. It takes some seconds.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -143,20 +154,36 @@ class RefereeStatements(Node):
         )
 
     @classmethod
-    def execute(cls, referee: LoadedReferee, text: str, statements: str, worst_weight: float) -> io.NodeOutput:
+    def execute(
+        cls, referee: LoadedReferee, text: str, statements: str, worst_weight: float, clip: "CLIP | None" = None
+    ) -> io.NodeOutput:
         from ..referee_core.losses import bind_statements
-        from ..referee_core.statements import read_lines, split_statements
+        from ..referee_core.statements import read_lines
         from .bridge.show.panel import show_text
 
-        parts = read_lines(statements) or split_statements(text)
-        if not parts:
-            raise ValueError("The input 'text' is empty: write what the picture should show.")
+        own = read_lines(statements)
+        parts, how = (own, []) if own else _find_statements(text, clip)
         with torch.inference_mode(False):  # the text's tensors take part in the backward pass
             loss = bind_statements(referee.referee, parts, worst_weight)
         notes = dict.fromkeys(note for one in loss.bound for note in referee.referee.notes(one.text))
         warning = [WHOLE_CAPTIONS] if referee.whole_captions and len(parts) > 1 else []
-        show_text(cls.hidden.unique_id, "\n".join([*parts, *notes, *warning]))
+        show_text(cls.hidden.unique_id, "\n".join([*parts, *how, *notes, *warning]))
         return io.NodeOutput(LoadedLoss(loss, (referee.patcher,)), "\n".join(parts))
+
+
+def _find_statements(text: str, clip: "CLIP | None") -> tuple[list[str], list[str]]:
+    """The statements of a text, and what a user should know about how they were found."""
+    from ..referee_core.statements import ASKED, read_answer, split_statements
+
+    by_rules = split_statements(text)
+    if not by_rules:
+        raise ValueError("The input 'text' is empty: write what the picture should show.")
+    if clip is None:
+        return by_rules, []
+    from .bridge.models.language_models import write
+
+    found = read_answer(write(clip, ASKED.format(text.strip())))
+    return (found, []) if found else (by_rules, ["The language model found no statements: these are the rules'."])
 
 
 class RefereeCombineLosses(io.ComfyNode):

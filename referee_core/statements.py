@@ -1,7 +1,8 @@
 """A prompt as statements that can be judged one by one.
 
 Davidsonian Scene Graph (Cho et al., ICLR 2024) and Soft-TIFA (GenEval 2, arXiv 2512.16853) ask a judge about each part
-of a prompt and so learn which part a picture disobeys. They split with a language model; here plain rules do it.
+of a prompt and so learn which part a picture disobeys. They split with a language model; here plain rules do it, or
+such a model if the user has one.
 """
 
 import re
@@ -21,6 +22,21 @@ PLACED = re.compile(
     rf"(?P<other>{NOUN}(?!(?:{NO_THING})\b)[^,]+)$",
     re.IGNORECASE,
 )
+ASKED = """Split a description of a picture into short statements that can be checked one by one: each thing with \
+its attributes, each number, each place of one thing by another. Keep the words and the language of the description. \
+Write one statement a line, and nothing else.
+
+Description: a red circle left of a blue square, and three stars
+a red circle
+a blue square
+a red circle left of a blue square
+three stars
+
+Description: {}
+"""
+"""What a language model is asked."""
+BEFORE = re.compile(r"^.*</think>|<\|?[^<>]*\|?>", re.DOTALL)
+BULLET = re.compile(r"^\s*(?:[-*\u2022]+|\d{1,2}[.)])\s+")
 
 
 def split_statements(text: str) -> list[str]:
@@ -41,3 +57,9 @@ def split_statements(text: str) -> list[str]:
 def read_lines(text: str) -> list[str]:
     """The statements that someone wrote, one a line."""
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def read_answer(answer: str) -> list[str]:
+    """The statements that a language model wrote: a line each, without bullets, numbers, headings and thoughts."""
+    lines = (BULLET.sub("", line).strip() for line in BEFORE.sub("", answer).splitlines())
+    return list(dict.fromkeys(line for line in lines if line and not line.endswith(":")))

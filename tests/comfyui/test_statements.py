@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from comfyui import inside
 from comfyui.conftest import PROMPT, Demo, watch
 from comfyui.test_score import numbers
 from comfyui.test_search import Searched
@@ -43,3 +44,12 @@ def test_it_says_which_statement_the_best_picture_disobeys(server):
         r"match ([\d.]+) \(seed \d+\).*\na red circle ([\d.]+) · a blue square ([\d.]+)$", shown[-1], re.S
     )
     assert match and match[1] == min(match[2], match[3])
+
+
+def test_a_language_model_finds_the_statements_in_place_of_the_rules():
+    found = inside.run("statements_by_model")
+    statements = "deux cercles rouges\nune étoile\ndeux cercles rouges à gauche d'une étoile"
+    assert found["by model"] == found["again"] == [statements, statements]
+    assert found["by rules"][0] == "deux cercles rouges à gauche d'une étoile" and found["own lines"][0] == "a cat"
+    assert found["no answer"][1].endswith("found no statements: these are the rules'.")
+    assert "cannot split a text: it only encodes text" in found["refused"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from referee_core.statements import read_lines, split_statements
+from referee_core.statements import read_answer, read_lines, split_statements
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,20 @@ def test_rules_split_a_prompt_at_its_things_and_places(text, statements):
 
 def test_written_lines_are_taken_as_they_are():
     assert read_lines("a cat and a dog\n\n  a mat \na mat") == ["a cat and a dog", "a mat"]
+
+
+@pytest.mark.parametrize(
+    "answer, statements",
+    [
+        ("a red circle\na blue square<|im_end|>", ["a red circle", "a blue square"]),
+        (
+            "Statements:\n1. a red circle\n2) a red circle\n- 3 stars\n\u2022 a 2 euro coin",
+            ["a red circle", "3 stars", "a 2 euro coin"],
+        ),
+        ("<think>\na circle?\n</think>\n\na circle\n<end_of_turn>", ["a circle"]),
+        ("<think>\n\n</think>\n", []),
+        (" \n", []),
+    ],
+)
+def test_a_models_answer_is_read_line_by_line(answer, statements):
+    assert read_answer(answer) == statements

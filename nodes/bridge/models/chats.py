@@ -1,4 +1,4 @@
-"""How each family of vision-language models is asked about a picture."""
+"""How each family of language models is asked, about a picture or with text alone."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,9 @@ from . import gemma3, gemma4, qwen35
 from .gemma3 import Tokenize
 from .reading import Reading
 
-QWEN = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
+QWEN = "<|im_start|>user\n{picture}{text}<|im_end|>\n<|im_start|>assistant\n"
+QWENS_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+NO_THOUGHT = "<think>\n\n</think>\n\n"
 
 
 def _ids(tokenize: Tokenize, text: str) -> list[int]:
@@ -37,8 +39,8 @@ class Chat(NamedTuple):
     """How a family of models is asked.
 
     Attributes:
-        template: its own, with the question for ``{}``.
-        picture: the id of the picture.
+        template: its own, with ``{picture}`` and ``{text}``.
+        picture: what stands for a picture, and the id in it that the picture replaces. Text-only models have none.
         ids: of a text, by the model's tokenizer.
         look: what it reads of a square picture [3, h, h] from 0 to 1: tokens [n, d], and what goes into deeper layers.
             Gets the network, the picture, the device and the number format.
@@ -50,7 +52,7 @@ class Chat(NamedTuple):
     """
 
     template: str
-    picture: int
+    picture: tuple[str, int] = ("", 0)
     ids: Callable[[Tokenize, str], list[int]] = _ids
     look: Callable[[Any, torch.Tensor, torch.device, torch.dtype], tuple[torch.Tensor, Any]] = _look
     read: Callable[[Any, Reading], torch.Tensor] = _read
@@ -64,7 +66,7 @@ class Chat(NamedTuple):
 
 GEMMA3 = Chat(
     gemma3.TEMPLATE,
-    gemma3.SPECIAL["<image_soft_token>"],
+    (gemma3.PICTURE, gemma3.SPECIAL["<image_soft_token>"]),
     ids=gemma3.ids,
     look=gemma3.look,
     read=gemma3.read,
@@ -74,17 +76,28 @@ GEMMA3 = Chat(
     kept=1.1,
 )
 GEMMA4 = Chat(
-    gemma4.USER, 258880, look=gemma4.look, read=gemma4.read, step=48, tower="vision_model", pooled=9, kept=1.1
+    gemma4.TEMPLATE,
+    (gemma4.PICTURE, 258880),
+    look=gemma4.look,
+    read=gemma4.read,
+    step=48,
+    tower="vision_model",
+    pooled=9,
+    kept=1.1,
 )
 CHATS = {
-    "Qwen3VL": Chat(QWEN, 151655),
-    "Qwen35": Chat(QWEN + "<think>\n\n</think>\n\n", 248056, read=qwen35.read, together=False),
+    "Qwen3VL": Chat(QWEN, (QWENS_PICTURE, 151655)),
+    "Qwen35": Chat(QWEN + NO_THOUGHT, (QWENS_PICTURE, 248056), read=qwen35.read, together=False),
     "Gemma3_12B": GEMMA3,
     "Gemma3_4B_Vision": GEMMA3,
-    "Gemma4_12B_Config": GEMMA4._replace(template=gemma4.THOUGHTLESS),
-    "Gemma4_31B_Config": GEMMA4._replace(template=gemma4.THOUGHTLESS, read=gemma4.read_31b),
+    "Gemma4_12B_Config": GEMMA4._replace(template=gemma4.TEMPLATE + gemma4.NO_THOUGHT),
+    "Gemma4_31B_Config": GEMMA4._replace(template=gemma4.TEMPLATE + gemma4.NO_THOUGHT, read=gemma4.read_31b),
     "Gemma4Config": GEMMA4,
+    "Qwen3_06B": Chat(QWEN + NO_THOUGHT),
+    "Qwen3_4B": Chat(QWEN + NO_THOUGHT),
+    "Qwen3_8B": Chat(QWEN + NO_THOUGHT),
+    "Gemma3_4B": Chat(gemma3.TEMPLATE, ids=gemma3.ids),
 }
 """By ComfyUI's class of the network or, where all of a family share one, of its sizes. ComfyUI's own template adds an
-empty block of thoughts for Qwen3-VL too, whose Instruct models were not trained on one; Qwen3.5 without thinking is
-asked with one."""
+empty block of thoughts for Qwen3-VL too, whose Instruct models were not trained on one; Qwen3.5 and Qwen3 without
+thinking are asked with one."""

@@ -20,11 +20,9 @@ SPECIAL = {
     "<image_soft_token>": 262144,
 }
 """ComfyUI's tokenizer knows two of them by name."""
-TEMPLATE = (
-    "<bos><start_of_turn>user\n\n\n<start_of_image><image_soft_token><end_of_image>\n\n{}<end_of_turn>\n"
-    "<start_of_turn>model\n"
-)
-"""As transformers' processor writes it: two empty lines on both sides of a picture."""
+TEMPLATE = "<bos><start_of_turn>user\n{picture}{text}<end_of_turn>\n<start_of_turn>model\n"
+PICTURE = "\n\n<start_of_image><image_soft_token><end_of_image>\n\n"
+"""As transformers' processor writes them."""
 
 
 def ids(tokenize: Tokenize, text: str) -> list[int]:

@@ -7,10 +7,11 @@ import torch
 from .masks import masks_changed
 from .reading import Reading
 
-USER = "<bos><|turn>user\n\n\n<|image><|image|><image|>\n\n{}<turn|>\n<|turn>model\n"
-"""As transformers' processor writes it, the picture first, as the model's card asks for."""
-THOUGHTLESS = USER + "<|channel>thought\n<channel|>"
-"""The larger models' own template opens and closes an empty thought where none is wanted."""
+TEMPLATE = "<bos><|turn>user\n{picture}{text}<turn|>\n<|turn>model\n"
+PICTURE = "\n\n<|image><|image|><image|>\n\n"
+"""As transformers' processor writes them, the picture first, as the model's card asks for."""
+NO_THOUGHT = "<|channel>thought\n<channel|>"
+"""The larger models' own template adds it where no thinking is wanted."""
 
 
 def look(network: Any, picture: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, None]:

@@ -6,25 +6,19 @@ and precision are ComfyUI's own; nothing is loaded twice.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import comfy.model_management
 import torch
 from comfy.sd import CLIP
-from comfy.text_encoders.flux import Flux2TEModel
 
 from ....referee_core.referees.base import RefereeBase
 from ...sockets import LoadedReferee
-from .chats import CHATS, Chat
+from .language_models import find_language_model, ids_of
 from .reading import Look, lay_out
 
 TERM = "yes"
 QUESTION = 'Does this figure show "{}"?'
 ANSWER = " Please answer yes or no."
-USE = (
-    "Load one of qwen3vl_4b or qwen3vl_8b (fp8_scaled, int8_convrot or bf16) with Load CLIP, type krea2 or qwen_image; "
-    "or LTX-2's gemma_3_12B_it, type ltxv; or a gemma4, of any type."
-)
 YES, NO = (("Yes", "yes", "YES", " Yes", " yes"), ("No", "no", "NO", " No", " no"))
 
 
@@ -48,24 +42,19 @@ class VisionLanguageReferee(RefereeBase):
     terms, probability = (TERM,), TERM
 
     def __init__(self, clip: CLIP, side: int = 448):
-        self.network, self._chat = _language_model(clip)
+        self.network, self._chat = find_language_model(clip, sees=True)
         own = max(side // self._chat.step, 1) * self._chat.step
         self.image_size, self._clip = getattr(self.network, "image_size", own), clip
-        self._yes, self._no = ([self._ids(word)[0] for word in words] for words in (YES, NO))
-
-    def _ids(self, text: str) -> list[int]:
-        """By the model's own tokenizer: ComfyUI's around it may add a template, and reads "embedding:name"."""
-        tokenizer = self._clip.tokenizer
-        own = getattr(tokenizer, getattr(tokenizer, "clip", ""), tokenizer)
-        return self._chat.ids(own.tokenizer, text)
+        self._yes, self._no = ([ids_of(clip, self._chat, word)[0] for word in words] for words in (YES, NO))
 
     def encode(self, text: str) -> Question:
         if not text.strip():
             raise ValueError("The text for the referee is empty: write what the picture should show.")
         text = text.strip()
         question = text if text.endswith("?") else QUESTION.format(text)
-        ids = self._ids(self._chat.template.format(question + ANSWER))
-        place = ids.index(self._chat.picture)
+        words, picture = self._chat.picture
+        ids = ids_of(self._clip, self._chat, self._chat.template.format(picture=words, text=question + ANSWER))
+        place = ids.index(picture)
         return Question(text, ids[:place], ids[place + 1 :])
 
     def encode_images(self, views: torch.Tensor) -> list[Look]:
@@ -139,42 +128,6 @@ class VisionLanguageReferee(RefereeBase):
     @staticmethod
     def _dtype(device: torch.device) -> torch.dtype:
         return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32
-
-
-def _language_model(clip: CLIP) -> tuple[Any, Chat]:
-    """The language model inside and how it is asked; a ValueError says why there is none that can judge."""
-    model = clip.cond_stage_model
-    holders = (getattr(model, str(getattr(model, "clip", "")), None), model, *model.children())
-    network = next((held.transformer for held in holders if hasattr(held, "transformer")), None)
-    sizes = getattr(getattr(network, "model", None), "config", None)
-    families = {kind.__name__ for of in (network, sizes) for kind in type(of).__mro__}
-    why = _why_not(model, network, families)
-    if why:
-        raise ValueError(f"The input 'clip' ({type(model).__name__}) cannot judge pictures: {why}. {USE}")
-    return network, next(chat for family, chat in CHATS.items() if family in families)
-
-
-def _why_not(model: torch.nn.Module, network: Any, families: set[str]) -> str:
-    """Why a language model cannot judge pictures, or nothing. families: its classes' names in ComfyUI."""
-    config = getattr(getattr(network, "model", None), "config", None)
-    if not hasattr(config, "hidden_size"):
-        return "it only encodes text and gives no answers, like CLIP and T5"
-    if "Mistral3Small24B" in families:
-        return "Mistral reads text only here, without an output head, and the pruned file without its last layers"
-    if isinstance(model, Flux2TEModel):
-        return (
-            "type flux2 (or flux) loads only the part that reads text, of a Qwen3-VL too. "
-            "If the file is a Qwen3-VL, choose the type krea2 or qwen_image"
-        )
-    if not hasattr(network, "preprocess_embed"):
-        return "it reads text only"
-    if "Qwen25_7BVLI" in families:
-        return "ComfyUI holds it without its output head, so its answers are gibberish"
-    if not getattr(config, "final_norm", True):
-        return "it is cut off after some of its layers, without an output head"
-    if not families & CHATS.keys():
-        return "it is of a kind that is not supported"
-    return ""
 
 
 def load_vision_language(clip: CLIP, side: int) -> LoadedReferee:

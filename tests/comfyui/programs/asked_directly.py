@@ -60,8 +60,9 @@ def by_transformers(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same of transformers' class. tokenizer: transformers' own. statistics: of the pixels, else 0.5 and 0.5."""
     chat = CHATS[family]
-    words = tokenizer(chat.template.format(QUESTION.format(TEXT) + ANSWER))["input_ids"]
-    place = words.index(chat.picture)
+    words, token = chat.picture
+    words = tokenizer(chat.template.format(picture=words, text=QUESTION.format(TEXT) + ANSWER))["input_ids"]
+    place = words.index(token)
     statistics = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3} | statistics
     yes, no = ([tokenizer(word)["input_ids"][0] for word in own] for own in (YES, NO))
     losses = []
@@ -71,8 +72,8 @@ def by_transformers(
             picture.movedim(0, -1)[None], patch_size=16, **statistics
         )
         count = int(grid.prod()) // 4
-        ids = torch.tensor([words[:place] + [chat.picture] * count + words[place + 1 :]])
-        kinds = (ids == chat.picture).int()
+        ids = torch.tensor([words[:place] + [token] * count + words[place + 1 :]])
+        kinds = (ids == token).int()
         logits = model(input_ids=ids, pixel_values=patches, image_grid_thw=grid, mm_token_type_ids=kinds).logits[0, -1]
         losses.append(-torch.log(logits[yes].exp().sum() / logits[yes + no].exp().sum()))
     (slopes,) = torch.autograd.grad(sum(losses), leaf)

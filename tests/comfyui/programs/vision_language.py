@@ -15,7 +15,8 @@ from pack.nodes.bridge.gradients.block import Network, gradients_through
 from pack.nodes.bridge.judging.judge import Judge, Picture
 from pack.nodes.bridge.judging.scores import score
 from pack.nodes.bridge.models import gemma3
-from pack.nodes.bridge.models.vision_language import _language_model, load_vision_language
+from pack.nodes.bridge.models.language_models import find_language_model
+from pack.nodes.bridge.models.vision_language import load_vision_language
 from pack.nodes.decide import RefereeDecide
 from pack.nodes.losses import RefereeLoss
 from pack.nodes.sockets import LoadedReferee
@@ -116,7 +117,7 @@ gemmas = {
     "gemma 4 12b": gemma4.gemma4_te(model_class=gemma4.Gemma4_12B),
     "gemma 4 31b": gemma4.gemma4_te(model_class=gemma4.Gemma4_31B),
 }
-found["gemmas"] = {name: _language_model(made(te))[1].template for name, te in gemmas.items()}
+found["gemmas"] = {name: find_language_model(made(te), sees=True)[1].template for name, te in gemmas.items()}
 found["pixels"] = {}
 for side in (SIDE, 100, 448):  # the first is the picture's own
     cores = clip_preprocess(images[:1], side, [0.5] * 3, [0.5] * 3)  # as core's Gemma 3 asks for it
