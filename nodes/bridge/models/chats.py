@@ -61,7 +61,7 @@ class Chat(NamedTuple):
     tower: str = "visual"
     patch: int = 16
     pooled: int = 4
-    kept: float = 2
+    kept: float = 2.5
 
 
 GEMMA3 = Chat(
@@ -83,14 +83,14 @@ GEMMA4 = Chat(
     step=48,
     tower="vision_model",
     pooled=9,
-    kept=1.1,
+    kept=4,
 )
 CHATS = {
     "Qwen3VL": Chat(QWEN, (QWENS_PICTURE, 151655)),
     "Qwen35": Chat(QWEN + NO_THOUGHT, (QWENS_PICTURE, 248056), read=qwen35.read, together=False),
     "Gemma3_12B": GEMMA3,
     "Gemma3_4B_Vision": GEMMA3,
-    "Gemma4_12B_Config": GEMMA4._replace(template=gemma4.TEMPLATE + gemma4.NO_THOUGHT),
+    "Gemma4_12B_Config": GEMMA4._replace(template=gemma4.TEMPLATE + gemma4.NO_THOUGHT, kept=0.25),
     "Gemma4_31B_Config": GEMMA4._replace(template=gemma4.TEMPLATE + gemma4.NO_THOUGHT, read=gemma4.read_31b),
     "Gemma4Config": GEMMA4,
     "Qwen3_06B": Chat(QWEN + NO_THOUGHT),

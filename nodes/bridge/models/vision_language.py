@@ -118,9 +118,10 @@ class VisionLanguageReferee(RefereeBase):
         tower = getattr(self.network, chat.tower)
         blocks = max((m for m in tower.modules() if isinstance(m, torch.nn.ModuleList)), key=len, default=tower)
         inputs = sum(m.in_features for m in blocks.modules() if isinstance(m, torch.nn.Linear))
-        picture, question = patches // chat.pooled, 60
+        picture, question = patches // chat.pooled, 40
         tokens = picture + texts * question if chat.together else texts * (picture + question)
-        layer = tokens * (10 * config.hidden_size + 3 * config.intermediate_size)
+        heads = config.num_attention_heads * config.head_dim
+        layer = tokens * (4 * config.hidden_size + 5 * heads + 3 * config.intermediate_size)
         linear = list(getattr(config, "layer_types", ())).count("linear_attention")
         solved = 20_000 * tokens * getattr(config, "linear_num_value_heads", 0)
         return round(size * chat.kept * patches * inputs) + size * config.num_hidden_layers * layer + linear * solved

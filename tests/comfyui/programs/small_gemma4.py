@@ -15,8 +15,8 @@ SPECIAL = {"<pad>": 0, "<bos>": 2, "<|channel>": 100, "<channel|>": 101, "<|turn
 SPECIAL |= {"<|image>": 255999, "<image|>": 258882, "<|image|>": 258880}
 TEXT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=12, num_attention_heads=4, head_dim=16)
 TOWER = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, head_dim=12)
-TOWER |= dict(patch_size=16, pooling_kernel_size=3, position_embedding_size=64)
-PATCHES = dict(patch_size=16, pooling_kernel_size=3, mm_embed_dim=48, mm_posemb_size=16, output_proj_dims=48)
+TOWER |= dict(patch_size=16, pooling_kernel_size=3, position_embedding_size=128)
+PATCHES = dict(patch_size=16, pooling_kernel_size=3, mm_embed_dim=48, mm_posemb_size=32, output_proj_dims=48)
 KINDS = {
     "small": dict(num_key_value_heads=1, hidden_size_per_layer_input=8, num_kv_shared_layers=6),
     "large": dict(num_key_value_heads=2, hidden_size_per_layer_input=0, num_kv_shared_layers=0),

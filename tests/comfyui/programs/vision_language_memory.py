@@ -1,18 +1,17 @@
-"""What a vision-language referee keeps for its backward pass, beside its estimate, at two sizes."""
+"""What a vision-language referee keeps for its backward pass, beside its estimate, at two sizes each."""
 
 import torch
+from comfy.sd import CLIP
 
 from pack.nodes.bridge.gradients.block import Network, gradients_through
 from pack.nodes.bridge.models.vision_language import load_vision_language
-from programs import small_qwen
+from programs import small_gemma, small_gemma4, small_qwen
+from programs.asked_directly import TEXTS
 
 found = {}
-model = small_qwen.transformers_model(True)
-with torch.inference_mode():
-    clip = small_qwen.as_clip(model, True)
 
 
-def kept(side: int) -> list[int]:
+def kept(clip: CLIP, side: int, texts: list[str]) -> list[int]:
     """Bytes that autograd keeps of one picture, and the estimate of them. The weights are left out, and the matrices of
     attention, which a card's kernels do not keep."""
     with torch.inference_mode():
@@ -29,11 +28,24 @@ def kept(side: int) -> list[int]:
                 seen[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        picture = torch.rand(1, 3, side, side, requires_grad=True)
+        picture = torch.rand(1, 3, referee.image_size, referee.image_size, requires_grad=True)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss = referee.losses(referee.encode_images(picture), referee.encode("a red circle"), referee.terms)
-        loss["yes"].sum().backward()
-    return [sum(seen.values()), referee.activation_bytes(False)]
+            asked = [referee.encode(text) for text in texts]
+            losses = referee.losses_of_all(referee.encode_images(picture), asked, [referee.terms] * len(texts))
+        sum(loss["yes"].sum() for loss in losses).backward()
+    return [sum(seen.values()), referee.activation_bytes(False, len(texts))]
 
 
-found["bytes"] = {str(side): kept(side) for side in (128, 448)}
+with torch.inference_mode():
+    clips = {"qwen3-vl": small_qwen.as_clip(small_qwen.transformers_model(True), True)}
+    clips |= {
+        f"gemma 4 {kind}": small_gemma4.as_clip(small_gemma4.transformers_model(kind), kind)
+        for kind in small_gemma4.KINDS
+    }
+    gemma3 = small_gemma.as_clip(small_gemma.transformers_model(), "ltx")
+for name, clip in clips.items():
+    for side in (144, 432):
+        for texts in (TEXTS[:1], TEXTS):
+            found[f"{name}, {side} pixels, {len(texts)} questions"] = kept(clip, side, texts)
+found["gemma 3, 1 question"] = kept(gemma3, 0, TEXTS[:1])
+found["gemma 3, 3 questions"] = kept(gemma3, 0, TEXTS)
