@@ -3,6 +3,11 @@
 ``python -m scripts.test tests/comfyui/test_versions.py -m slow``
 """
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from comfyui.conftest import Demo
@@ -13,12 +18,17 @@ from scripts.environment import ARCHIVES, PACK, download_comfyui, is_comfyui
 from scripts.server import Server
 
 pytestmark = pytest.mark.slow
+GEMMA = "test_a_gemma_3_judges_as_in_transformers"
 
 
 @pytest.fixture(scope="module", params=ARCHIVES)
-def old(request, tmp_path_factory):
+def comfyui(request):
     folder = PACK / f".comfyui-{request.param}"
-    comfyui = folder if is_comfyui(folder) else download_comfyui(request.param, folder)
+    return folder if is_comfyui(folder) else download_comfyui(request.param, folder)
+
+
+@pytest.fixture(scope="module")
+def old(comfyui, tmp_path_factory):
     with Server(comfyui, tmp_path_factory.mktemp("version")) as server:
         yield server
 
@@ -26,6 +36,14 @@ def old(request, tmp_path_factory):
 def test_every_node_is_there(old):
     infos = old.get("/object_info").items()
     assert {name for name, info in infos if "ComfyUI-Referee" in info["python_module"]} == IDS
+
+
+def test_a_gemma_3_judges_as_in_transformers(comfyui):
+    """The only vision-language model that all of them have."""
+    tests = Path(__file__).with_name("test_vision_language.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{tests}::{GEMMA}", "-m", "slow"]
+    done = subprocess.run(command, env=os.environ | {"COMFYUI_PATH": str(comfyui)}, capture_output=True, text=True)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
 
 def test_the_method_runs(old):

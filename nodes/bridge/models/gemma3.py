@@ -50,10 +50,13 @@ def pixels(picture: torch.Tensor, side: int) -> torch.Tensor:
 def look(network: Any, picture: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, None]:
     """The tokens [n, d] of a picture [3, h, h] from 0 to 1; nothing goes into deeper layers.
 
-    network: ComfyUI's Gemma3_12B or Gemma3_4B_Vision.
+    network: ComfyUI's Gemma3_12B or Gemma3_4B_Vision. Before 0.24 it makes all tokens larger that it reads, as only
+    those of the text should be.
     """
     seen = network.vision_model(pixels(picture.to(device), network.image_size).to(dtype))[0]
-    return network.multi_modal_projector(seen)[0], None
+    tokens = network.multi_modal_projector(seen)[0]
+    enlarged = getattr(network.model, "normalize_in", False)
+    return tokens / network.model.config.hidden_size**0.5 if enlarged else tokens, None
 
 
 def read(network: Any, reading: Reading) -> torch.Tensor:

@@ -8,9 +8,13 @@ from comfy.text_encoders.flux import Flux2TEModel
 
 from .chats import CHATS, Chat
 
-USE = (
+SEEING = (
     "Load one of qwen3vl_4b or qwen3vl_8b (fp8_scaled, int8_convrot or bf16) with Load CLIP, type krea2 or qwen_image; "
     "or LTX-2's gemma_3_12B_it, type ltxv; or a gemma4, of any type."
+)
+WRITING = (
+    "Connect the one behind Referee from CLIP, or Z-Image's qwen_3_4b (Load CLIP, type lumina2). Without 'clip' rules "
+    "split the text."
 )
 MOST_TOKENS = 512
 
@@ -29,8 +33,8 @@ def find_language_model(clip: CLIP, sees: bool) -> tuple[Any, Chat]:
     if not why and not families & CHATS.keys():
         why = "it is of a kind that is not supported"
     if why:
-        task = "judge pictures" if sees else "split a text"
-        raise ValueError(f"The input 'clip' ({type(model).__name__}) cannot {task}: {why}. {USE}")
+        task, use = ("judge pictures", SEEING) if sees else ("split a text", WRITING)
+        raise ValueError(f"The input 'clip' ({type(model).__name__}) cannot {task}: {why}. {use}")
     return network, next(chat for family, chat in CHATS.items() if family in families)
 
 
