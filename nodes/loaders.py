@@ -140,7 +140,7 @@ class RefereeFromVLM(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, side: int) -> io.NodeOutput:
-        from .bridge.models.vision_language import load_vision_language
+        from .bridge.language.vision_language import load_vision_language
 
         return io.NodeOutput(load_vision_language(clip, side))
 

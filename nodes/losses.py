@@ -180,7 +180,7 @@ def _find_statements(text: str, clip: "CLIP | None") -> tuple[list[str], list[st
         raise ValueError("The input 'text' is empty: write what the picture should show.")
     if clip is None:
         return by_rules, []
-    from .bridge.models.language_models import write
+    from .bridge.language.model import write
 
     found = read_answer(write(clip, ASKED.format(text.strip())))
     return (found, []) if found else (by_rules, ["The language model found no statements: these are the rules'."])

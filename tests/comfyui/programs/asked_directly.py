@@ -6,8 +6,8 @@ import comfy.text_encoders.qwen_vl
 import torch
 
 from pack.nodes.bridge.gradients.block import Network, gradients_through
-from pack.nodes.bridge.models.chats import CHATS
-from pack.nodes.bridge.models.vision_language import ANSWER, NO, QUESTION, TERM, YES
+from pack.nodes.bridge.language.chats import CHATS
+from pack.nodes.bridge.language.vision_language import ANSWER, NO, QUESTION, TERM, YES
 from pack.nodes.sockets import LoadedReferee
 
 SIDE = 96

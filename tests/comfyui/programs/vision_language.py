@@ -14,9 +14,9 @@ from server import PromptServer
 from pack.nodes.bridge.gradients.block import Network, gradients_through
 from pack.nodes.bridge.judging.judge import Judge, Picture
 from pack.nodes.bridge.judging.scores import score
-from pack.nodes.bridge.models import gemma3
-from pack.nodes.bridge.models.language_models import find_language_model
-from pack.nodes.bridge.models.vision_language import load_vision_language
+from pack.nodes.bridge.language import gemma3
+from pack.nodes.bridge.language.model import find_language_model
+from pack.nodes.bridge.language.vision_language import load_vision_language
 from pack.nodes.decide import RefereeDecide
 from pack.nodes.losses import RefereeLoss
 from pack.nodes.sockets import LoadedReferee

@@ -4,8 +4,8 @@ from contextlib import nullcontext
 
 import torch
 
-from pack.nodes.bridge.models import gemma3
-from pack.nodes.bridge.models.vision_language import ANSWER, NO, QUESTION, YES, load_vision_language
+from pack.nodes.bridge.language import gemma3
+from pack.nodes.bridge.language.vision_language import ANSWER, NO, QUESTION, YES, load_vision_language
 from programs import small_gemma
 from programs.asked_directly import TEXT, by_referee, off_by, pictures, together_and_apart
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from pack.nodes.bridge.models.vision_language import ANSWER, NO, QUESTION, YES, load_vision_language
+from pack.nodes.bridge.language.vision_language import ANSWER, NO, QUESTION, YES, load_vision_language
 from programs import small_gemma4
 from programs.asked_directly import SIDE, TEXT, by_referee, off_by, pictures, together_and_apart
 

@@ -4,7 +4,7 @@ import torch
 from comfy.sd import CLIP
 
 from pack.nodes.bridge.gradients.block import Network, gradients_through
-from pack.nodes.bridge.models.vision_language import load_vision_language
+from pack.nodes.bridge.language.vision_language import load_vision_language
 from programs import small_gemma, small_gemma4, small_qwen
 from programs.asked_directly import TEXTS
 

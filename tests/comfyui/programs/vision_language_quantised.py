@@ -3,7 +3,7 @@
 import torch
 from comfy.quant_ops import QuantizedTensor
 
-from pack.nodes.bridge.models.vision_language import load_vision_language
+from pack.nodes.bridge.language.vision_language import load_vision_language
 from programs import small_qwen
 from programs.asked_directly import SIDE, by_referee, by_transformers, off_by
 

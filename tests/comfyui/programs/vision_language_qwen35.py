@@ -2,7 +2,7 @@
 
 import torch
 
-from pack.nodes.bridge.models.vision_language import load_vision_language
+from pack.nodes.bridge.language.vision_language import load_vision_language
 from programs import small_qwen, small_qwen35
 from programs.asked_directly import SIDE, by_referee, by_transformers, off_by, together_and_apart
 

@@ -13,7 +13,7 @@ from comfy.sd import CLIP
 
 from ....referee_core.referees.base import RefereeBase
 from ...sockets import LoadedReferee
-from .language_models import find_language_model, ids_of
+from .model import find_language_model, ids_of
 from .reading import Look, lay_out
 
 TERM = "yes"
