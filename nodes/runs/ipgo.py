@@ -198,7 +198,7 @@ def describe(learned: Learned, whose: str) -> str:
         lines.append(f"{name}: {numbers(one)}")
     best, plain = learned.best, learned.plain
     if best is plain:
-        lines.append(f"the plain prompt stays: nothing did better than {numbers(plain)}")
+        lines.append(f"the plain prompt stays: none beat {numbers(plain)}")
     else:
         lines.append(f"chosen: the tokens after round {best.rounds}, {numbers(best)} (plain: {numbers(plain)})")
     return "\n".join(lines)

@@ -24,7 +24,7 @@ def test_each_look_is_told_and_the_choice(found):
     if last.startswith("chosen: the tokens after round"):
         assert float(last.split("match ")[1].split(",")[0]) > matches[0]
     else:
-        assert last == f"the plain prompt stays: nothing did better than {plain.removeprefix('no tokens: ')}"
+        assert last == f"the plain prompt stays: none beat {plain.removeprefix('no tokens: ')}"
 
 
 def test_the_same_seed_gives_the_same_and_the_model_stays(found):
