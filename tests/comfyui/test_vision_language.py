@@ -100,6 +100,10 @@ def test_rotary_embeddings_have_their_gradient_and_the_kernel_comes_back(found):
     assert off < 1e-6 and back
 
 
+def test_a_file_without_weights_for_pictures_is_refused_at_its_first_look(found):
+    assert "sees nothing in a picture" in found["blind"] and "GGUF" in found["blind"]
+
+
 def test_an_empty_text_is_refused(found):
     assert "text for the referee is empty" in found["empty"]
 

@@ -11,6 +11,7 @@ import comfy.model_management
 import torch
 from comfy.sd import CLIP
 
+from ....referee_core.out_of_memory import is_out_of_memory
 from ....referee_core.referees.base import RefereeBase
 from ...sockets import LoadedReferee
 from .model import find_language_model, ids_of
@@ -19,6 +20,10 @@ from .reading import Look, lay_out
 TERM = "yes"
 QUESTION = 'Does this figure show "{}"?'
 ANSWER = " Please answer yes or no."
+BLIND = (
+    "The model on the input 'clip' of Referee from CLIP sees nothing in a picture: its file seems to lack the weights "
+    "for pictures, as many GGUF files do. Load one that has them, such as the .safetensors file of Comfy-Org."
+)
 YES, NO = (("Yes", "yes", "YES", " Yes", " yes"), ("No", "no", "NO", " No", " no"))
 
 
@@ -45,6 +50,7 @@ class VisionLanguageReferee(RefereeBase):
         self.network, self._chat = find_language_model(clip, sees=True)
         own = max(side // self._chat.step, 1) * self._chat.step
         self.image_size, self._clip = getattr(self.network, "image_size", own), clip
+        self._sees = False
         self._yes, self._no = ([ids_of(clip, self._chat, word)[0] for word in words] for words in (YES, NO))
 
     def encode(self, text: str) -> Question:
@@ -59,9 +65,30 @@ class VisionLanguageReferee(RefereeBase):
 
     def encode_images(self, views: torch.Tensor) -> list[Look]:
         """One by one: ComfyUI's preparation reads the first picture of a batch only."""
+        if not self._sees:
+            self._check_sight()
+        return [self._look(view) for view in views]
+
+    def _look(self, view: torch.Tensor) -> Look:
         device = self._clip.patcher.load_device
-        dtype = self._dtype(device)
-        return [Look(*self._chat.look(self.network, view, device, dtype)) for view in views]
+        return Look(*self._chat.look(self.network, view, device, self._dtype(device)))
+
+    @torch.no_grad()
+    def _check_sight(self) -> None:
+        """Raises ValueError if a picture makes no difference, as without vision weights: ComfyUI loads such a file with
+        a warning in its log only."""
+        shape = (3, self.image_size, self.image_size)
+        noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        cause: Exception | None = None
+        try:
+            one, other = (self._look(probe).tokens for probe in (noise, torch.zeros(shape)))
+            self._sees = bool(one.isfinite().all()) and not torch.equal(one, other)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            cause = error
+        if not self._sees:
+            raise ValueError(BLIND) from cause
 
     def losses(self, seen: list[Look], text: Question, terms: Sequence[str]) -> dict[str, torch.Tensor]:
         """-log P(yes), of the spellings of yes and no together."""

@@ -49,7 +49,7 @@ with torch.inference_mode():
     scores = score(loss, images)
     judged = Judge(loss)(Picture(torch.zeros(1), images[:1]), torch.Generator().manual_seed(1))
 found["scores"] = [scores.matches, expected.tolist(), scores.losses, scores.report().splitlines()]
-found["said"] = texts
+found["said"] = [*texts]
 found["judged"] = [judged.match, judged.loss]
 with torch.inference_mode():
     asked = [RefereeDecide.execute(images, loaded, text, 0.5).result for text in (TEXT, "Is there a red circle?")]
@@ -131,3 +131,14 @@ try:
 except ValueError as error:
     found["empty"] = str(error)
 assert isinstance(loaded, LoadedReferee)
+
+# a file without weights for pictures, which ComfyUI loads all the same
+with torch.inference_mode():
+    blind = load_vision_language(small_qwen.load(state, "KREA2"), SIDE)
+    for weight in blind.referee.network.visual.parameters():
+        weight.zero_()
+    (loss,) = shown.execute(blind, TEXT, 1.0, 0.0).result
+    try:
+        score(loss, images)
+    except ValueError as error:
+        found["blind"] = str(error)
