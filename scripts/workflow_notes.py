@@ -228,8 +228,8 @@ The same with Qwen-Image. The weights are fp8, so **gradient** stays at *predict
 - Published Qwen-Image weights have not been run with this pack.
 """
 ASKED_ABOUT = """
-- **Referee Loss per Statement** asks about each part of the prompt. The search ends with each part's verdict. Write
-your own lines into *statements* where the rules split badly.
+- **Referee Loss per Statement** asks about each part of the prompt. Where the rules split badly, write your own lines
+into *statements*; not in English, connect Load CLIP to its *clip*.
 - **attempts**: how many seeds at most. **stop_at**: how sure the referee must be of the worst part.
 - The referee and the model take turns in memory. Published weights have not been run with this pack.
 """
