@@ -27,7 +27,7 @@ def demo_of(steps: int) -> dict:
 
 
 def put_in_a_row(editor: Editor, *kinds: str) -> None:
-    """A graph of these nodes alone, each joined to the next by the first sockets that fit; their text is "a cat"."""
+    """A graph of these nodes alone, each joined to the one before by its first input that fits; their text is "a cat"."""
     editor.page.evaluate(
         """kinds => {
             app.graph.clear()
@@ -38,9 +38,9 @@ def put_in_a_row(editor: Editor, *kinds: str) -> None:
                 node.widgets?.filter(w => w.name === "text").forEach(w => { w.value = "a cat" })
             })
             nodes.slice(1).forEach((node, i) => {
-                const fits = output => node.inputs.findIndex(({type}) => type === output.type || type === "*")
-                const slot = nodes[i].outputs.findIndex(output => fits(output) >= 0)
-                nodes[i].connect(slot, node, fits(nodes[i].outputs[slot]))
+                const fits = input => nodes[i].outputs.findIndex(({type}) => type === input.type || input.type === "*")
+                const slot = node.inputs.findIndex(input => fits(input) >= 0)
+                nodes[i].connect(fits(node.inputs[slot]), node, slot)
             })
         }""",
         kinds,
