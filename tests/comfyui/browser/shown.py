@@ -27,7 +27,7 @@ def demo_of(steps: int) -> dict:
 
 
 def put_in_a_row(editor: Editor, *kinds: str) -> None:
-    """A graph of these nodes alone, each joined to the one before by its first input that fits; their text is "a cat"."""
+    """A graph of these nodes alone, each joined to the one before by its first input that fits; a text is "a cat"."""
     editor.page.evaluate(
         """kinds => {
             app.graph.clear()

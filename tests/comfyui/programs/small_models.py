@@ -98,6 +98,9 @@ def build(name: str, dtype: torch.dtype) -> comfy.model_patcher.ModelPatcher:
         else:
             values = 0.1 * values + float(key.endswith(("weight", "scale")))
         p.data = values.to(dtype)
+    places = getattr(model.diffusion_model, "pos_embed", None)  # SD3's, which a checkpoint brings
+    if places is not None:
+        places.copy_(0.1 * torch.randn(places.shape, generator=generator))
     management = comfy.model_management
     return comfy.model_patcher.ModelPatcher(model, management.get_torch_device(), management.unet_offload_device())
 
