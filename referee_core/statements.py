@@ -35,7 +35,7 @@ three stars
 Description: {}
 """
 """What a language model is asked."""
-BEFORE = re.compile(r"^.*</think>|<\|?[^<>]*\|?>", re.DOTALL)
+UNSAID = re.compile(r"^.*</think>|<[^<>]*>", re.DOTALL)
 BULLET = re.compile(r"^\s*(?:[-*\u2022]+|\d{1,2}[.)])\s+")
 
 
@@ -61,5 +61,5 @@ def read_lines(text: str) -> list[str]:
 
 def read_answer(answer: str) -> list[str]:
     """The statements that a language model wrote: a line each, without bullets, numbers, headings and thoughts."""
-    lines = (BULLET.sub("", line).strip() for line in BEFORE.sub("", answer).splitlines())
+    lines = (BULLET.sub("", line).strip() for line in UNSAID.sub("", answer).splitlines())
     return list(dict.fromkeys(line for line in lines if line and not line.endswith(":")))

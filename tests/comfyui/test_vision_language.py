@@ -135,6 +135,7 @@ def test_a_qwen35_judges_as_in_transformers():
     found = inside.run("vision_language_qwen35")
     assert max(found["off"]) < 1e-4 and min(found["slopes"]) > 1e-6 and found["as it was"]
     assert found["together"] == [0.0, 0.0, 3]  # its layers remember what they read: one question at a time
+    assert isinstance(found["written"], str)
     assert found["bytes"] > 15e6  # what the three linear layers alone were seen to keep
 
 
@@ -145,13 +146,14 @@ def test_a_gemma_3_judges_as_in_transformers():
     assert all(loss_off < 1e-4 and slope_off < 1e-4 for loss_off, slope_off in found["off"].values())
     assert min(found["slopes"]) > 1e-6
     assert max(found["together"][:2]) < ROUNDED and found["together"][2] == 1
+    assert found["written"] == dict.fromkeys(("ltx", "12b", "4b"), "3 tokens")
     assert found["off as ComfyUI masks"] > 1e-3  # what the tokens of a picture that see all of it make of it
 
 
 @pytest.mark.slow
 def test_a_gemma_4_judges_as_in_transformers():
     found = inside.run("vision_language_gemma4")
-    assert found["off"].keys() == {"small", "large", "unified"} and found["hooks"] == 0
+    assert found["off"].keys() == found["written"].keys() == {"small", "large", "unified"} and found["hooks"] == 0
     for kind, (loss_off, slope_off) in found["off"].items():
         assert loss_off < 1e-4 and slope_off < 1e-4 and min(found["slopes"][kind]) > 1e-6, kind
         assert max(found["together"][kind][:2]) < ROUNDED and found["together"][kind][2] == 1, kind

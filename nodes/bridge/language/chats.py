@@ -19,7 +19,9 @@ def _ids(tokenize: Tokenize, text: str) -> list[int]:
 
 
 def _look(network: Any, picture: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, Any]:
-    return network.preprocess_embed({"type": "image", "data": picture.movedim(0, -1)[None]}, device)
+    """As ComfyUI does; some of its networks give a batch of one."""
+    tokens, extra = network.preprocess_embed({"type": "image", "data": picture.movedim(0, -1)[None]}, device)
+    return tokens.flatten(0, -2), extra
 
 
 def _read(network: Any, reading: Reading) -> torch.Tensor:
@@ -78,7 +80,6 @@ GEMMA3 = Chat(
 GEMMA4 = Chat(
     gemma4.TEMPLATE,
     (gemma4.PICTURE, 258880),
-    look=gemma4.look,
     read=gemma4.read,
     step=48,
     tower="vision_model",

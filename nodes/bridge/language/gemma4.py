@@ -1,4 +1,7 @@
-"""What is Gemma 4's own: its chat, its pixels, and how its language model is called."""
+"""What is Gemma 4's own: its chat, and how its language model is called.
+
+Only ComfyUI's tokenizer rounds pixels to 255 steps, which have no gradient; its network takes them as they are.
+"""
 
 from typing import Any
 
@@ -12,14 +15,6 @@ PICTURE = "\n\n<|image><|image|><image|>\n\n"
 """As transformers' processor writes them, the picture first, as the model's card asks for."""
 NO_THOUGHT = "<|channel>thought\n<channel|>"
 """The larger models' own template adds it where no thinking is wanted."""
-
-
-def look(network: Any, picture: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, None]:
-    """The tokens [n, d] of a picture [3, h, w] from 0 to 1, whose sides are multiples of 48.
-
-    Only ComfyUI's tokenizer rounds pixels to 255 steps, which have no gradient; its network takes them as they are.
-    """
-    return network.preprocess_embed({"type": "image", "data": picture.movedim(0, -1)[None]}, device)[0][0], None
 
 
 def read(network: Any, reading: Reading) -> torch.Tensor:

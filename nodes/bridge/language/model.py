@@ -68,17 +68,16 @@ def _why_blind(model: torch.nn.Module, network: Any) -> str:
 
 def ids_of(clip: CLIP, chat: Chat, text: str) -> list[int]:
     """By the model's own tokenizer: ComfyUI's around it may add a template, and reads "embedding:name"."""
-    return chat.ids(_own(clip.tokenizer).tokenizer, text)
+    tokenizer = clip.tokenizer
+    own = getattr(tokenizer, getattr(tokenizer, "clip", ""), tokenizer)
+    return chat.ids(own.tokenizer, text)
 
 
 def write(clip: CLIP, text: str) -> str:
     """What the language model of a CLIP answers to a text, always the same. ValueError if it writes none."""
     _, chat = find_language_model(clip, sees=False)
     ids = ids_of(clip, chat, chat.template.format(picture="", text=text))
-    tokens = {getattr(clip.tokenizer, "clip_name", "tokens"): [[(number, 1.0) for number in ids]]}
+    name, rows = getattr(clip.tokenizer, "clip_name", None), [[(number, 1.0) for number in ids]]
+    tokens = {name: rows} if name else rows  # a tokenizer without others beside it names no rows
     written = clip.generate(tokens, do_sample=False, max_length=MOST_TOKENS, seed=0)
     return clip.decode(written, skip_special_tokens=True)
-
-
-def _own(tokenizer: Any) -> Any:
-    return getattr(tokenizer, getattr(tokenizer, "clip", ""), tokenizer)

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import torch
 
 from pack.nodes.bridge.language import gemma3
+from pack.nodes.bridge.language import model as model_of
 from pack.nodes.bridge.language.vision_language import ANSWER, NO, QUESTION, YES, load_vision_language
 from programs import small_gemma
 from programs.asked_directly import TEXT, by_referee, off_by, pictures, together_and_apart
@@ -32,7 +33,8 @@ def by_transformers(tokenizer) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack(losses).detach(), slopes
 
 
-found = {"off": {}, "hooks": 0}
+model_of.MOST_TOKENS = 3
+found = {"off": {}, "written": {}, "hooks": 0}
 for kind in small_gemma.KINDS:
     with torch.inference_mode():
         clip = small_gemma.as_clip(model, kind)
@@ -40,6 +42,9 @@ for kind in small_gemma.KINDS:
     tokenizer = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), clip.tokenizer)
     expected, expected_slopes = by_transformers(tokenizer.tokenizer.tokenizer)
     found["off"][kind] = off_by(*by_referee(loaded), expected, expected_slopes)
+    with torch.inference_mode():
+        clip.decode = lambda ids, skip_special_tokens: f"{len(ids)} tokens"  # random ones, beyond the few pieces
+        found["written"][kind] = model_of.write(clip, TEXT)
     found["hooks"] += sum(len(layer._forward_pre_hooks) for layer in loaded.referee.network.model.layers)
 found["side"] = loaded.referee.image_size
 found["slopes"] = expected_slopes.flatten(1).norm(dim=1).tolist()

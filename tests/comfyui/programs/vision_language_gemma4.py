@@ -2,11 +2,13 @@
 
 import torch
 
+from pack.nodes.bridge.language import model as model_of
 from pack.nodes.bridge.language.vision_language import ANSWER, NO, QUESTION, YES, load_vision_language
 from programs import small_gemma4
 from programs.asked_directly import SIDE, TEXT, by_referee, off_by, pictures, together_and_apart
 
-found = {"off": {}, "slopes": {}, "side": {}, "together": {}, "hooks": 0}
+found = {"off": {}, "slopes": {}, "side": {}, "together": {}, "written": {}, "hooks": 0}
+model_of.MOST_TOKENS = 3
 
 
 def patches(picture: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,4 +49,6 @@ for kind in small_gemma4.KINDS:
     found["slopes"][kind] = slopes.flatten(1).norm(dim=1).tolist()
     found["side"][kind] = loaded.referee.image_size
     found["together"][kind] = together_and_apart(loaded)
+    with torch.inference_mode():
+        found["written"][kind] = model_of.write(clip, TEXT)
     found["hooks"] += sum(len(layer._forward_pre_hooks) for layer in loaded.referee.network.model.layers)
